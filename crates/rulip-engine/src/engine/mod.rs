@@ -1,0 +1,151 @@
+//! The engine: one thread's queues, timers and registrations, turn by turn.
+//!
+//! What lives here: the [`Engine`] and its scheduling. A turn is in `turn`, registrations in `io`,
+//! the part other threads hold in `handle`, the end in `shutdown`. What does not: running jobs and
+//! dropping them, which is the caller's. One thread owns an engine; every method takes `&self`.
+//!
+//! Invariants: no borrow survives a return, and none is held while [`Engine::wait`] blocks, so a
+//! caller may come back in at any point; closures given to the engine only look at what they get.
+
+mod handle;
+mod io;
+mod shutdown;
+mod turn;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::reactor::Reactor;
+use crate::readiness::{Readiness, Token};
+use crate::ready::ReadyQueue;
+use crate::sys::poller::{Events, Poller};
+use crate::sys::process;
+use crate::time::{Deadline, Timers};
+
+pub use handle::Handle;
+pub use turn::{Idle, Plan};
+
+use handle::Shared;
+
+/// Events taken per wait. More stay with the kernel, which hands them out round robin.
+const EVENTS_PER_WAIT: usize = 1024;
+
+/// A readiness event on its way to its target.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Io {
+    /// Which registration: check it again when the job runs, an earlier job may have ended it.
+    pub token: Token,
+    /// What the kernel reported.
+    pub readiness: Readiness,
+}
+
+/// An event loop over jobs `J` and registration targets `T`, both opaque.
+pub struct Engine<J, T> {
+    poller: Poller,
+    /// What handles on other threads share with us.
+    shared: Arc<Shared<J>>,
+    ready: RefCell<ReadyQueue<J>>,
+    timers: RefCell<Timers<J>>,
+    reactor: RefCell<Reactor<T>>,
+    /// What the last wait found and `collect` has not delivered. Moved out during a wait.
+    events: Cell<Events>,
+    /// Foreign jobs on their way from the inbox to the ready queue: always empty between calls.
+    incoming: Cell<Vec<J>>,
+    /// The process that made the poller. A forked child shares it with its parent.
+    owner_pid: i32,
+}
+
+impl<J: From<Io>, T> Engine<J, T> {
+    /// An idle engine.
+    pub fn new() -> Result<Self> {
+        let poller = Poller::new()?;
+        let shared = Arc::new(Shared::new()?);
+        poller.add_waker(&shared.waker)?;
+        Ok(Self {
+            poller,
+            shared,
+            ready: RefCell::new(ReadyQueue::new()),
+            timers: RefCell::new(Timers::new()),
+            reactor: RefCell::new(Reactor::new()),
+            events: Cell::new(Events::with_capacity(EVENTS_PER_WAIT)),
+            incoming: Cell::new(Vec::new()),
+            owner_pid: process::id(),
+        })
+    }
+
+    /// Makes a job ready.
+    #[inline]
+    pub fn push(&self, job: J) {
+        self.ready.borrow_mut().push(job);
+    }
+
+    /// How many jobs are ready.
+    #[inline]
+    pub fn ready_len(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Makes a job ready at `when`.
+    #[inline]
+    pub fn insert_timer(&self, when: Deadline, job: J) {
+        self.timers.borrow_mut().insert(when, job);
+    }
+
+    /// How many timers wait, cancelled ones that were not swept out included.
+    #[inline]
+    pub fn timers_len(&self) -> usize {
+        self.timers.borrow().len()
+    }
+
+    /// When the earliest timer is due.
+    #[inline]
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.timers.borrow().next_deadline()
+    }
+
+    /// A timer's job was cancelled. When enough are, they are swept out and come back here.
+    pub fn note_timer_cancelled(&self, is_cancelled: impl Fn(&J) -> bool) -> Vec<J> {
+        let mut removed = Vec::new();
+        let mut timers = self.timers.borrow_mut();
+        if timers.note_cancelled() {
+            timers.compact(is_cancelled, &mut removed);
+        }
+        removed
+    }
+
+    /// Moves cancelled timers that head the heap into `discarded`, so that the next wait is not
+    /// cut short by a deadline nobody awaits.
+    #[inline]
+    pub fn prune_timers(&self, is_cancelled: impl Fn(&J) -> bool, discarded: &mut Vec<J>) {
+        turn::prune(&mut self.timers.borrow_mut(), &is_cancelled, discarded);
+    }
+
+    /// Visits every queued job: ready ones, then timers. Visits none if the engine is in use.
+    pub fn visit_jobs(&self, f: &mut dyn FnMut(&J)) {
+        let (Ok(ready), Ok(timers)) = (self.ready.try_borrow(), self.timers.try_borrow()) else {
+            return;
+        };
+        ready.iter().chain(timers.iter()).for_each(f);
+    }
+
+    /// Visits every registration's target. Visits none if the engine is in use.
+    pub fn visit_targets(&self, f: &mut dyn FnMut(&T)) {
+        if let Ok(reactor) = self.reactor.try_borrow() {
+            reactor.iter().for_each(|(_, target)| f(target));
+        }
+    }
+}
+
+impl<J, T> fmt::Debug for Engine<J, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("poller", &self.poller)
+            .field("owner_pid", &self.owner_pid)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
