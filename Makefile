@@ -74,7 +74,8 @@ endif
 $(VENV)/.built-$(PROFILE): $(VENV)/.made $(rust-sources) | environment
 	@command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs" >&2; exit 1; }
 	@echo "Building the extension ($(PROFILE)) for $$($(python) -V)"
-	@CARGO_TARGET_DIR="$(target)/$(tag)" $(python) -m maturin develop --quiet --profile $(PROFILE)
+	@PIP_QUIET=1 CARGO_TARGET_DIR="$(target)/$(tag)" \
+		$(python) -m maturin develop --quiet --profile $(PROFILE)
 	@rm -f "$(VENV)"/.built-*
 	@touch "$@"
 
@@ -83,6 +84,7 @@ $(VENV)/.extra-%: $(VENV)/.made pyproject.toml | environment
 	@touch "$@"
 
 build: $(VENV)/.built-$(PROFILE) ## build the extension into .venv (PROFILE=quick compiles faster)
+	@:
 
 run: build ## run the tour, or APP=program.py ARGS="..." on rulip
 	@$(python) -m rulip "$(APP)" $(ARGS)
