@@ -1,0 +1,144 @@
+"""TCP rows: an echo server in one process on one core, the compiled client on another.
+
+Not here: the server (`tcp_server.py`) and the client (`client/`) themselves. Thread: the main
+thread of `run.py`. Invariant: loopback only, ports below the ephemeral range, at most 1,000
+connections and a few seconds; the server's CPU time covers exactly the requests that are counted.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contenders import FLOOR
+from processes import HERE, ChildError, Cores, run_json, running_server
+from worker import ABSENT
+
+PORTS = range(20_000, 30_000)
+KIB = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A row: how the server is written, how long a message is, how many connections there are."""
+
+    mode: str
+    size: int
+    connections: int
+
+    @property
+    def name(self) -> str:
+        return f"tcp_{self.mode}_{self.size // KIB}k_{self.connections}"
+
+    @property
+    def operation(self) -> str:
+        server = "Protocol" if self.mode == "protocol" else "readline + drain"
+        return f"{server}, {self.size // KIB} KiB, {self.connections:,} connections"
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(mode, size * KIB, connections)
+        for mode in ("protocol", "streams")
+        for size in (1, 10, 100)
+        for connections in (10, 1_000)
+    )
+}
+
+
+def built_client() -> Path:
+    """The client's path; builds it first when Cargo is there (a no-op when nothing changed)."""
+    crate = HERE / "client"
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or crate / "target")
+    client = target / "release" / "echo-load"
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        if client.exists():
+            return client
+        raise ChildError("the client is not built, and there is no cargo to build it")
+    command = [cargo, "build", "--release", "--locked", "--quiet"]
+    command += ["--manifest-path", str(crate / "Cargo.toml"), "--target-dir", str(target)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise ChildError(f"the client does not build:\n{built.stderr.strip()}")
+    return client
+
+
+def free_port() -> int:
+    """A port of the range that nobody listens on."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ChildError("no free port")
+
+
+def server_command(contender: str, mode: str, port: int, client: Path) -> list[str]:
+    """The server's command line; the floor serves both modes alike."""
+    if contender == FLOOR:
+        return [str(client), "floor", "--port", str(port)]
+    return [sys.executable, str(HERE / "tcp_server.py"), contender, mode, str(port)]
+
+
+def measure(
+    contender: str,
+    scenario: Scenario,
+    client: Path,
+    cores: Cores,
+    *,
+    warm_up: float,
+    duration: float,
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """One sample of one contender."""
+    port = free_port()
+    with running_server(
+        server_command(contender, scenario.mode, port, client),
+        cores.tested,
+        timeout=20,
+        environment=environment,
+        absent_status=ABSENT,
+    ) as server:
+        load = run_json(
+            [
+                *(str(client), "load", "--port", str(port)),
+                *("--connections", str(scenario.connections), "--size", str(scenario.size)),
+                *("--server-pid", str(server.process.pid)),
+                *("--warm-up", str(warm_up), "--duration", str(duration)),
+            ],
+            cores.client,
+            timeout=warm_up + duration + 30,
+        )
+    if not load["requests"]:
+        raise ChildError("no request was answered within the time")
+    return server.announced | as_sample(load)
+
+
+def as_sample(load: Mapping[str, Any]) -> dict[str, Any]:
+    """CPU nanoseconds per request, and beside them what a user of the server would feel."""
+    cpu = load["server_cpu_ns"] / load["requests"]
+    ticks = load["server_user_ticks"] + load["server_system_ticks"]
+    user = cpu * load["server_user_ticks"] / ticks if ticks else 0.0
+    return {
+        "operations": load["requests"],
+        "cpu_ns": cpu,
+        "user_ns": user,
+        "system_ns": cpu - user,
+        "requests_per_second": load["requests_per_second"],
+        "latency_us": load["latency_us"],
+        "server_busy": load["server_cpu_ns"] / load["seconds"] / 1e9,
+        "client_busy": load["client_cpu_ns"] / load["seconds"] / 1e9,
+    }
