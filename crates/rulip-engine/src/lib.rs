@@ -21,6 +21,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod buf;
+pub mod connect;
 pub mod engine;
 pub mod error;
 pub mod reactor;
@@ -29,7 +31,9 @@ pub mod ready;
 pub mod sync;
 pub mod sys;
 pub mod time;
+pub mod transport;
 
+pub use buf::WriteQueue;
 pub use engine::{Engine, Handle, Idle, Io, Plan};
 pub use error::{Error, Result};
 pub use reactor::Reactor;
@@ -39,3 +43,4 @@ pub use sync::inbox::{Inbox, Wake};
 pub use sys::poller::{Event, Events, Poller};
 pub use sys::waker::Waker;
 pub use time::{Deadline, Timers};
+pub use transport::{Flow, Listener, Stream};
