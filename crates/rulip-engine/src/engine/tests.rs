@@ -1,1 +1,274 @@
 //! Tests of the engine, turn by turn.
+
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use super::*;
+use crate::readiness::Interest;
+use crate::sys::clock;
+
+/// What these engines run: numbers, and readiness.
+#[derive(Debug, PartialEq)]
+enum Job {
+    Number(i32),
+    Io(Io),
+}
+
+impl From<Io> for Job {
+    fn from(io: Io) -> Self {
+        Self::Io(io)
+    }
+}
+
+use Job::Number;
+
+type TestEngine = Engine<Job, &'static str>;
+
+fn engine() -> TestEngine {
+    Engine::new().unwrap()
+}
+
+fn never(_: &Job) -> bool {
+    false
+}
+
+/// Plans, waits, collects; returns the plan and the whole turn's jobs.
+fn turn(engine: &TestEngine, idle: Idle) -> (Plan, Vec<Job>) {
+    let plan = engine.plan(idle);
+    engine.wait(&plan).unwrap();
+    let mut discarded = vec![];
+    engine.collect(clock::now(), never, &mut discarded);
+    assert!(discarded.is_empty());
+    engine.begin_turn();
+    let jobs = std::iter::from_fn(|| engine.next_job()).collect();
+    engine.end_turn();
+    (plan, jobs)
+}
+
+#[test]
+fn without_registrations_work_needs_no_poll() {
+    let engine = engine();
+    engine.push(Number(1));
+    assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Skip, vec![Number(1)]));
+    assert_eq!(turn(&engine, Idle::MustNotBlock), (Plan::Skip, vec![]));
+    engine.handle().push(Number(2)).unwrap();
+    assert!(engine.has_foreign_jobs());
+    assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Skip, vec![Number(2)]));
+    assert!(!engine.has_foreign_jobs());
+}
+
+#[test]
+fn with_registrations_work_polls_without_waiting() {
+    let engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let token = engine.register_level(reader.as_raw_fd(), Interest::READABLE, "pipe").unwrap();
+    engine.push(Number(1));
+    assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Check, vec![Number(1)]));
+    rustix::io::write(&writer, b"x").unwrap();
+    let (plan, jobs) = turn(&engine, Idle::MayBlock);
+    assert_eq!(plan, Plan::Block(None));
+    let [Job::Io(io)] = jobs[..] else { panic!("{jobs:?}") };
+    assert_eq!((io.token, io.readiness.is_readable()), (token, true));
+    assert_eq!(engine.with_target(token, |target| *target), Some("pipe"));
+    assert_eq!(engine.deregister(token), Some("pipe"));
+    assert_eq!((engine.registrations(), engine.with_target(token, |_| ())), (0, None));
+}
+
+#[test]
+fn ready_then_io_then_foreign_then_timers() {
+    let engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    engine.register_level(reader.as_raw_fd(), Interest::READABLE, "pipe").unwrap();
+    rustix::io::write(&writer, b"x").unwrap();
+    engine.insert_timer(Deadline(2), Number(5));
+    engine.insert_timer(Deadline(1), Number(4));
+    engine.handle().push(Number(3)).unwrap();
+    engine.push(Number(1));
+    let (plan, jobs) = turn(&engine, Idle::MayBlock);
+    assert_eq!(plan, Plan::Check);
+    assert!(
+        matches!(jobs[..], [Number(1), Job::Io(_), Number(3), Number(4), Number(5)]),
+        "{jobs:?}"
+    );
+}
+
+#[test]
+fn a_wait_ends_at_the_deadline_and_not_before() {
+    let engine = engine();
+    let when = Deadline(clock::now().0 + 2_000_000);
+    engine.insert_timer(when, Number(1));
+    engine.insert_timer(Deadline::NEVER, Number(2));
+    assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Block(Some(when)), vec![Number(1)]));
+    assert!(clock::now() >= when);
+    let plan = engine.plan(Idle::MayBlock);
+    assert_eq!(plan, Plan::Block(None), "what never comes is not waited for");
+    engine.abandon(plan);
+}
+
+#[test]
+fn a_push_between_plan_and_wait_ends_the_wait() {
+    let engine = engine();
+    let handle = engine.handle();
+    let plan = engine.plan(Idle::MayBlock);
+    assert_eq!(plan, Plan::Block(None));
+    handle.push(Number(1)).unwrap();
+    engine.wait(&plan).unwrap();
+    engine.collect(clock::now(), never, &mut vec![]);
+    assert_eq!(engine.ready_len(), 1);
+}
+
+#[test]
+fn a_wake_forbids_or_ends_one_wait() {
+    let engine = engine();
+    engine.handle().wake();
+    assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Skip, vec![]));
+    let plan = engine.plan(Idle::MayBlock);
+    engine.handle().wake();
+    engine.wait(&plan).unwrap();
+    engine.collect(clock::now(), never, &mut vec![]);
+    assert_eq!(engine.ready_len(), 0);
+}
+
+#[test]
+fn a_doorbell_ends_a_wait_and_is_no_registration() {
+    let engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    engine.add_doorbell(reader.as_raw_fd()).unwrap();
+    rustix::io::write(&writer, b"x").unwrap();
+    assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Block(None), vec![]));
+    rustix::io::write(&writer, b"x").unwrap();
+    assert_eq!(
+        turn(&engine, Idle::MayBlock),
+        (Plan::Block(None), vec![]),
+        "unread bytes do not matter"
+    );
+    engine.push(Number(1));
+    assert_eq!(turn(&engine, Idle::MayBlock).0, Plan::Skip);
+    engine.remove_doorbell(reader.as_raw_fd()).unwrap();
+}
+
+#[test]
+fn cancelled_timers_come_back_and_never_run() {
+    let engine = engine();
+    let is_negative = |job: &Job| matches!(job, Number(n) if *n < 0);
+    engine.insert_timer(Deadline(1), Number(-1));
+    engine.insert_timer(Deadline(2), Number(2));
+    engine.insert_timer(Deadline(3), Number(-3));
+    assert!(engine.note_timer_cancelled(is_negative).is_empty());
+    assert!(engine.note_timer_cancelled(is_negative).is_empty());
+    let mut discarded = vec![];
+    engine.prune_timers(is_negative, &mut discarded);
+    assert_eq!((&discarded[..], engine.next_deadline()), (&[Number(-1)][..], Some(Deadline(2))));
+    engine.collect(Deadline(9), is_negative, &mut discarded);
+    assert_eq!(discarded, [Number(-1), Number(-3)]);
+    assert_eq!((engine.ready_len(), engine.timers_len()), (1, 0));
+}
+
+#[test]
+fn many_cancelled_timers_are_swept_out() {
+    let engine = engine();
+    for n in 0..=100 {
+        engine.insert_timer(Deadline(n), Number(-1));
+    }
+    let swept = (0..51).map(|_| engine.note_timer_cancelled(|_| true)).collect::<Vec<_>>();
+    assert_eq!(swept.iter().map(Vec::len).collect::<Vec<_>>(), {
+        let mut lens = vec![0; 50];
+        lens.push(101);
+        lens
+    });
+    assert_eq!(engine.timers_len(), 0);
+}
+
+#[test]
+fn an_aborted_turn_keeps_its_jobs_and_its_events() {
+    let engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    engine.add_doorbell(reader.as_raw_fd()).unwrap();
+    let (edge, to_edge) = rustix::pipe::pipe().unwrap();
+    engine.register_edge(std::os::fd::AsFd::as_fd(&edge), "edge").unwrap();
+    rustix::io::write(&to_edge, b"x").unwrap();
+    rustix::io::write(&writer, b"x").unwrap();
+    let plan = engine.plan(Idle::MayBlock);
+    engine.wait(&plan).unwrap();
+    // The caller was interrupted before it collected: the edge must not be lost.
+    engine.push(Number(1));
+    engine.push(Number(2));
+    engine.begin_turn();
+    assert_eq!(engine.next_job(), Some(Number(1)));
+    engine.end_turn();
+    assert_eq!(engine.next_job(), None);
+    let (_, jobs) = turn(&engine, Idle::MayBlock);
+    assert!(matches!(jobs[..], [Number(2), Job::Io(_)]), "{jobs:?}");
+}
+
+#[test]
+fn an_event_of_an_ended_registration_is_dropped() {
+    let engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let token = engine.register_level(reader.as_raw_fd(), Interest::READABLE, "old").unwrap();
+    rustix::io::write(&writer, b"x").unwrap();
+    let plan = engine.plan(Idle::MayBlock);
+    engine.wait(&plan).unwrap();
+    assert_eq!(engine.deregister(token), Some("old"));
+    let next = engine.register_level(reader.as_raw_fd(), Interest::NONE, "new").unwrap();
+    assert_eq!(next.index(), token.index(), "the slot is used again");
+    engine.collect(clock::now(), never, &mut vec![]);
+    assert_eq!(engine.ready_len(), 0);
+}
+
+#[test]
+fn shutdown_moves_everything_out_and_repeats() {
+    let engine = engine();
+    let handle = engine.handle();
+    let (reader, _writer) = rustix::pipe::pipe().unwrap();
+    engine.register_level(reader.as_raw_fd(), Interest::READABLE, "pipe").unwrap();
+    engine.insert_timer(Deadline(2), Number(4));
+    engine.insert_timer(Deadline(1), Number(3));
+    engine.push(Number(1));
+    handle.push(Number(2)).unwrap();
+    let (mut jobs, mut targets) = (vec![], vec![]);
+    engine.visit_jobs(&mut |job| jobs.push(matches!(job, Number(1 | 3 | 4))));
+    engine.visit_targets(&mut |target| targets.push(*target));
+    assert_eq!((jobs, targets), (vec![true; 3], vec!["pipe"]));
+
+    let (jobs, targets) = engine.shutdown();
+    assert_eq!(jobs, [Number(1), Number(2), Number(3), Number(4)]);
+    assert_eq!(targets, ["pipe"]);
+    assert_eq!(handle.push(Number(5)), Err(Number(5)));
+    let (jobs, targets) = engine.shutdown();
+    assert!(jobs.is_empty() && targets.is_empty());
+}
+
+#[test]
+fn no_job_is_dropped_or_cloned_inside() {
+    struct Counted(#[allow(dead_code, reason = "held, not read")] Rc<()>);
+    impl From<Io> for Counted {
+        fn from(_: Io) -> Self {
+            Self(Rc::new(()))
+        }
+    }
+    let count = Rc::new(());
+    let engine: Engine<Counted, Rc<()>> = Engine::new().unwrap();
+    let (reader, _writer) = rustix::pipe::pipe().unwrap();
+    let make = || Counted(Rc::clone(&count));
+    engine.push(make());
+    engine.insert_timer(Deadline(1), make());
+    engine.insert_timer(Deadline::NEVER, make());
+    let target = Rc::clone(&count);
+    let token = engine.register_level(reader.as_raw_fd(), Interest::READABLE, target).unwrap();
+    let mut discarded = vec![];
+    engine.collect(Deadline(1), |_| true, &mut discarded);
+    engine.begin_turn();
+    let job = engine.next_job();
+    let target = engine.deregister(token);
+    let rest = engine.shutdown();
+    assert_eq!(Rc::strong_count(&count), 5);
+    drop((discarded, job, target, rest));
+    assert_eq!(Rc::strong_count(&count), 1);
+}
+
+#[test]
+fn the_handle_crosses_threads() {
+    fn crosses<T: Send + Sync + Clone>(_: &T) {}
+    crosses(&engine().handle());
+}

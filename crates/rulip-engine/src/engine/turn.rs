@@ -69,7 +69,9 @@ impl<J: From<Io>, T> Engine<J, T> {
             Plan::Block(Some(deadline)) => Some(deadline.since(clock::now())),
         };
         let mut events = self.events.replace(Events::placeholder());
-        let waited = self.poller.wait(&mut events, timeout);
+        // An edge is told once: events of an aborted turn are delivered before new ones are asked.
+        let waited =
+            if events.is_empty() { self.poller.wait(&mut events, timeout) } else { Ok(()) };
         self.events.set(events);
         if matches!(plan, Plan::Block(_)) {
             self.shared.inbox.unpark();
