@@ -22,10 +22,10 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     received = 0
     try:
         while not reader.at_eof():
-            line = await reader.readline()
-            received += len(line)
-            writer.write(line)
-            await writer.drain()  # waits while the client is slow to read
+            if line := await reader.readline():  # b"" at the end
+                received += len(line)
+                writer.write(line)
+                await writer.drain()  # waits while the client is slow to read
     except (ConnectionError, ValueError) as exc:  # ValueError: a line beyond the reader's limit
         print(f"{peer} is gone: {exc}", flush=True)
     finally:
