@@ -13,6 +13,7 @@ import pathlib
 import types
 
 import pytest
+
 import rulip
 
 PACKAGE = pathlib.Path(rulip.__file__).parent

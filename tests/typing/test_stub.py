@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import pytest
+
 import rulip
 
 HERE = pathlib.Path(__file__).resolve().parent
