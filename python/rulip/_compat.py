@@ -1,0 +1,41 @@
+"""The only place that asks for a Python version: each difference has a name here.
+
+Lives here: named booleans about the running interpreter's asyncio.
+Does not live here: behaviour; the caller decides what a difference means.
+Thread: any (constants). Invariant: no other module compares version numbers.
+"""
+
+import sys
+
+#: The oldest Python that rulip runs on.
+OLDEST_PYTHON = (3, 11)
+
+#: The exception handler runs in the context of the task, future or handle that failed.
+HANDLER_RUNS_IN_CONTEXT = sys.version_info >= (3, 12)
+
+#: create_unix_server() removes the socket's path when the server closes, unless told not to.
+UNIX_SERVER_CLEANS_UP = sys.version_info >= (3, 13)
+
+#: create_server() skips addresses that this machine does not have, if others remain.
+SERVER_SKIPS_ABSENT_ADDRESSES = sys.version_info >= (3, 13)
+
+#: create_datagram_endpoint(sock=...) takes every socket but a stream.
+DATAGRAM_TAKES_NON_STREAM = sys.version_info >= (3, 13)
+
+#: Event loop policies are deprecated: their public names warn when touched.
+POLICIES_ARE_DEPRECATED = sys.version_info >= (3, 14)
+
+#: What asyncio calls a socket that create_datagram_endpoint() refuses.
+DATAGRAM_SOCKET_TEXT = "datagram socket" if DATAGRAM_TAKES_NON_STREAM else "UDP Socket"
+
+
+def is_old_python() -> bool:
+    """Whether this Python is older than rulip supports."""
+    return sys.version_info < OLDEST_PYTHON
+
+
+def bind_error_text(exc: OSError) -> str:
+    """How this version words the system's part of a failed bind()."""
+    if SERVER_SKIPS_ABSENT_ADDRESSES:
+        return str(exc).lower()
+    return (exc.strerror or str(exc)).lower()

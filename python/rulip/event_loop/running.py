@@ -1,0 +1,215 @@
+"""Running and closing a loop: everything around the native turns.
+
+Lives here: run_forever, run_until_complete, close, asynchronous generators, debug's
+coroutine origins, the signal wake-up descriptor while running.
+Does not live here: the turns themselves (native `_run`), signal handlers (signals.py).
+Thread: the one that calls run_forever(); signal.set_wakeup_fd works in the main thread only.
+Invariant: whatever set-up changed in the interpreter is as before after tear-down, and a
+refused run changes nothing.
+"""
+
+import asyncio
+import signal
+import sys
+import threading
+import warnings
+import weakref
+from asyncio import events
+from asyncio.constants import DEBUG_STACK_DEPTH
+from asyncio.log import logger
+from typing import Any
+
+from .executor import ExecutorCalls
+
+
+def _stop_when_done(future: Any) -> None:
+    if not future.cancelled() and isinstance(future.exception(), (SystemExit, KeyboardInterrupt)):
+        # It is leaving run_forever() already; a stop would end the next run.
+        return
+    future.get_loop().stop()
+
+
+class Running(ExecutorCalls):
+    """run_forever() and its surroundings."""
+
+    _asyncgens: "weakref.WeakSet[Any]"
+    _asyncgens_shutdown_called: bool = False
+    _old_agen_hooks: Any = None
+    _coroutine_origin_tracking_enabled: bool = False
+    _coroutine_origin_tracking_saved_depth: int = 0
+    # The caller's wake-up descriptor while ours is installed, None while it isn't.
+    _outer_wakeup_fd: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asyncgens = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} running={self.is_running()} "
+            f"closed={self.is_closed()} debug={self.get_debug()}>"
+        )
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        if self.is_closed():
+            return
+        _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
+        if not self.is_running():
+            self.close()
+
+    # -- debug ----------------------------------------------------------------------
+
+    def set_debug(self, enabled: bool) -> None:
+        """Switch debug mode; a running loop follows at its next turn."""
+        super().set_debug(enabled)
+        if self.is_running():
+            self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
+
+    def _set_coroutine_origin_tracking(self, enabled: bool) -> None:
+        if bool(enabled) == self._coroutine_origin_tracking_enabled:
+            return
+        if enabled:
+            self._coroutine_origin_tracking_saved_depth = sys.get_coroutine_origin_tracking_depth()
+            sys.set_coroutine_origin_tracking_depth(DEBUG_STACK_DEPTH)
+        else:
+            sys.set_coroutine_origin_tracking_depth(self._coroutine_origin_tracking_saved_depth)
+        self._coroutine_origin_tracking_enabled = bool(enabled)
+
+    # -- running --------------------------------------------------------------------
+
+    def _check_running(self) -> None:
+        if self.is_running():
+            raise RuntimeError("This event loop is already running")
+        if events._get_running_loop() is not None:
+            raise RuntimeError("Cannot run the event loop while another loop is running")
+
+    def _run_forever_setup(self) -> None:
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self.get_debug())
+        self._old_agen_hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(
+            firstiter=self._asyncgen_firstiter_hook,
+            finalizer=self._asyncgen_finalizer_hook,
+        )
+        self._take_signal_wakeup()
+        events._set_running_loop(self)  # type: ignore[arg-type]
+
+    def _run_forever_cleanup(self) -> None:
+        events._set_running_loop(None)
+        self._give_back_signal_wakeup()
+        self._set_coroutine_origin_tracking(False)
+        hooks = self._old_agen_hooks
+        if hooks is not None:
+            self._old_agen_hooks = None
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _take_signal_wakeup(self) -> None:
+        """Have the C signal handler ring our doorbell: it ends a wait in the poller."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        try:
+            self._outer_wakeup_fd = signal.set_wakeup_fd(
+                self._doorbell(), warn_on_full_buffer=False
+            )
+        except (ValueError, OSError):
+            # No signals for this interpreter (embedded, or not the main one).
+            self._outer_wakeup_fd = None
+
+    def _give_back_signal_wakeup(self) -> None:
+        outer, self._outer_wakeup_fd = self._outer_wakeup_fd, None
+        if outer is None:
+            return
+        try:
+            current = signal.set_wakeup_fd(outer)
+            if current not in (self._doorbell(), -1):
+                # Somebody installed their own while we ran: theirs stays.
+                signal.set_wakeup_fd(current)
+        except (ValueError, OSError) as exc:
+            # The outer descriptor was closed meanwhile.
+            logger.info("set_wakeup_fd(%s) failed: %s", outer, exc)
+            signal.set_wakeup_fd(-1)
+
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
+        self._run_forever_setup()
+        try:
+            self._run()
+        finally:
+            self._run_forever_cleanup()
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until the awaitable is done; return its result or raise its exception."""
+        self._check_closed()
+        self._check_running()
+        is_new_task = not asyncio.isfuture(future)
+        future = asyncio.ensure_future(future, loop=self)  # type: ignore[call-overload]
+        if is_new_task:
+            # The RuntimeError below tells of an unfinished task already.
+            future._log_destroy_pending = False
+        future.add_done_callback(_stop_when_done)
+        try:
+            self.run_forever()
+        except BaseException:
+            if is_new_task and future.done() and not future.cancelled():
+                # It is raised right here; nobody else could retrieve it.
+                future.exception()
+            raise
+        finally:
+            future.remove_done_callback(_stop_when_done)
+        if not future.done():
+            raise RuntimeError("Event loop stopped before Future completed.")
+        return future.result()
+
+    # -- closing --------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Drop everything scheduled and watched; the executor's threads are not awaited."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if self.get_debug():
+            logger.debug("Close %r", self)
+        self._shutdown()
+        self._executor_shutdown_called = True
+        executor, self._default_executor = self._default_executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    # -- asynchronous generators ----------------------------------------------------
+
+    def _asyncgen_firstiter_hook(self, agen: Any) -> None:
+        if self._asyncgens_shutdown_called:
+            warnings.warn(
+                f"asynchronous generator {agen!r} was scheduled after "
+                f"loop.shutdown_asyncgens() call",
+                ResourceWarning,
+                source=self,
+            )
+        self._asyncgens.add(agen)
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        # Any thread that happens to drop the last reference comes here.
+        self._asyncgens.discard(agen)
+        if not self.is_closed():
+            self.call_soon_threadsafe(self.create_task, agen.aclose())
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close every asynchronous generator that is still being iterated."""
+        self._asyncgens_shutdown_called = True
+        closing = list(self._asyncgens)
+        if not closing:
+            return
+        self._asyncgens.clear()
+        results = await asyncio.gather(*(agen.aclose() for agen in closing), return_exceptions=True)
+        for agen, result in zip(closing, results, strict=True):
+            if isinstance(result, Exception):
+                self.call_exception_handler(
+                    {
+                        "message": "an error occurred during closing of "
+                        f"asynchronous generator {agen!r}",
+                        "exception": result,
+                        "asyncgen": agen,
+                    }
+                )

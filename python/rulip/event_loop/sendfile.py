@@ -1,0 +1,321 @@
+"""Files sent by the kernel: sendfile, sock_sendfile, and the fallback that reads and writes.
+
+Lives here: the two coroutines and the protocol that stands in while a transport is used.
+Does not live here: transports.
+Thread: the loop's own; the fallback reads the file in the executor.
+Invariant: the file's position tells how much was sent, whatever ended it; a transport gets
+its protocol, limits and reading state back.
+"""
+
+import asyncio
+import errno
+import io
+import os
+import socket
+import sys
+from asyncio import constants
+from typing import Any
+
+from .._rulip import Transport
+from .subprocesses import Subprocesses
+
+NOT_READY = (BlockingIOError, InterruptedError)
+#: Bytes read at a time where the kernel can't send the file by itself.
+SOCKET_BLOCK = constants.SENDFILE_FALLBACK_READBUFFER_SIZE
+TRANSPORT_BLOCK = 16384
+
+
+class SendfileProtocol(asyncio.Protocol):
+    """Stands in for a transport's protocol while a file is being sent."""
+
+    def __init__(self, transport: Any, loop: Any) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._replaced = transport.get_protocol()
+        self._was_reading = transport.is_reading()
+        self._was_paused = bool(getattr(transport, "_protocol_paused", False))
+        self._waiting: Any = None
+        self._paused = self._was_paused
+        self._lost: BaseException | None = None
+        transport.pause_reading()
+        transport.set_protocol(self)
+
+    def check(self) -> None:
+        """Raise if the connection is gone."""
+        if self._lost is not None or self._transport.is_closing():
+            raise ConnectionError("Connection closed by peer")
+
+    async def wait(self) -> None:
+        """Wait for resume_writing(), or for the connection's end."""
+        self._waiting = self._loop.create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    async def wait_for(self, future: Any) -> None:
+        """Wait for a future that the connection's end fails."""
+        self._waiting = future
+        try:
+            await future
+        finally:
+            self._waiting = None
+
+    async def drain(self) -> None:
+        """Wait while the transport's buffer is full."""
+        self.check()
+        while self._paused:
+            await self.wait()
+            self.check()
+
+    def connection_made(self, transport: Any) -> None:
+        """Never called: the connection is there already."""
+        raise RuntimeError("Invalid state: connection should have been established already.")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell whoever waits, then the protocol we stand in for."""
+        self._lost = exc or ConnectionError("Connection is closed by peer")
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(self._lost)
+        self._replaced.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has room."""
+        self._paused = False
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Never called: reading is paused."""
+        raise RuntimeError("Invalid state: reading should be paused")
+
+    def eof_received(self) -> bool | None:
+        """Never called: reading is paused."""
+        raise RuntimeError("Invalid state: reading should be paused")
+
+    def restore(self) -> None:
+        """Give the transport back to its protocol."""
+        self._transport.set_protocol(self._replaced)
+        if self._was_reading:
+            self._transport.resume_reading()
+        if self._was_paused and not self._paused:
+            self._replaced.resume_writing()
+        elif self._paused and not self._was_paused and self._lost is None:
+            self._replaced.pause_writing()
+
+
+def _check_count(count: Any) -> None:
+    if count is None:
+        return
+    if not isinstance(count, int):
+        raise TypeError(f"count must be a positive integer (got {count!r})")
+    if count <= 0:
+        raise ValueError(f"count must be a positive integer (got {count!r})")
+
+
+def _check_offset(offset: Any) -> None:
+    if not isinstance(offset, int):
+        raise TypeError(f"offset must be a non-negative integer (got {offset!r})")
+    if offset < 0:
+        raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
+
+
+def _regular_file(file: Any) -> tuple[int, int]:
+    """(descriptor, size) of a file that the kernel may send."""
+    try:
+        fd = file.fileno()
+        return fd, os.fstat(fd).st_size
+    except (AttributeError, io.UnsupportedOperation, OSError) as exc:
+        raise asyncio.SendfileNotAvailableError("not a regular file") from exc
+
+
+def _next_block(count: int | None, size: int, sent: int) -> int:
+    # A bigger count than the platform's signed size is refused; nothing is gained by it.
+    return min(size if not count else count - sent, sys.maxsize // 2 + 1)
+
+
+class Sendfile(Subprocesses):
+    """sendfile() and sock_sendfile()."""
+
+    def _check_sendfile_params(self, sock: Any, file: Any, offset: int, count: int | None) -> None:
+        if "b" not in getattr(file, "mode", "b"):
+            raise ValueError("file should be opened in binary mode")
+        if sock.type != socket.SOCK_STREAM:
+            raise ValueError("only SOCK_STREAM type sockets are supported")
+        _check_count(count)
+        _check_offset(offset)
+
+    async def sock_sendfile(
+        self,
+        sock: Any,
+        file: Any,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool | None = True,
+    ) -> int:
+        """Send a file to a socket; the number of bytes sent is returned."""
+        self._check_socket(sock)
+        self._check_sendfile_params(sock, file, offset, count)
+        try:
+            return await self._sock_sendfile_native(sock, file, offset, count)
+        except asyncio.SendfileNotAvailableError:
+            if not fallback:
+                raise
+        return await self._sock_sendfile_fallback(sock, file, offset, count)
+
+    async def _sock_sendfile_native(
+        self, sock: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        async def writable() -> None:
+            await self._wait_writable(sock.fileno())
+
+        return await self._send_by_kernel(sock.fileno(), file, offset, count, writable)
+
+    async def _send_by_kernel(
+        self, out: int, file: Any, offset: int, count: int | None, writable: Any
+    ) -> int:
+        source, size = _regular_file(file)
+        if not (count or size):
+            return 0
+        sent = 0
+        try:
+            while (block := _next_block(count, size, sent)) > 0:
+                try:
+                    n = os.sendfile(out, source, offset + sent, block)
+                except NOT_READY:
+                    await writable()
+                    continue
+                except OSError as exc:
+                    if sent == 0:
+                        # As a rule: not a file the kernel can map.
+                        raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from exc
+                    if exc.errno == errno.ENOTCONN and type(exc) is not ConnectionError:
+                        raise ConnectionError("socket is not connected", errno.ENOTCONN) from exc
+                    raise
+                if n == 0:
+                    break
+                sent += n
+                # Others get their turn even if the peer reads as fast as we send.
+                await asyncio.tasks.sleep(0)
+            return sent
+        finally:
+            if sent > 0:
+                os.lseek(source, offset + sent, os.SEEK_SET)
+
+    async def _sock_sendfile_fallback(
+        self, sock: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        async def send(data: memoryview) -> None:
+            await self.sock_sendall(sock, data)
+
+        return await self._read_and_send(file, offset, count, SOCKET_BLOCK, send)
+
+    async def _read_and_send(
+        self, file: Any, offset: int, count: int | None, block: int, send: Any
+    ) -> int:
+        if offset:
+            file.seek(offset)
+        buffer = bytearray(min(count, block) if count else block)
+        sent = 0
+        try:
+            while not count or sent < count:
+                size = min(count - sent, len(buffer)) if count else len(buffer)
+                # Not released by us: after a cancel a thread may still read into it.
+                view = memoryview(buffer)[:size]
+                read = await self.run_in_executor(None, file.readinto, view)
+                if not read:
+                    break
+                await send(view[:read])
+                sent += read
+            return sent
+        finally:
+            if sent > 0 and hasattr(file, "seek"):
+                file.seek(offset + sent)
+
+    async def sendfile(
+        self,
+        transport: Any,
+        file: Any,
+        offset: int = 0,
+        count: int | None = None,
+        *,
+        fallback: bool = True,
+    ) -> int:
+        """Send a file to a transport; the number of bytes sent is returned."""
+        if transport.is_closing():
+            raise RuntimeError("Transport is closing")
+        unsupported = constants._SendfileMode.UNSUPPORTED
+        native = isinstance(transport, Transport)
+        if not native and getattr(transport, "_sendfile_compatible", unsupported) is unsupported:
+            raise RuntimeError(f"sendfile is not supported for transport {transport!r}")
+        if native:
+            try:
+                return await self._sendfile_native(transport, file, offset, count)
+            except asyncio.SendfileNotAvailableError:
+                if not fallback:
+                    raise
+        if not fallback:
+            raise RuntimeError(
+                "fallback is disabled and native sendfile is not supported "
+                f"for transport {transport!r}"
+            )
+        return await self._sendfile_fallback(transport, file, offset, count)
+
+    async def _sendfile_native(
+        self, transport: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        sock = transport.get_extra_info("socket")
+        self._check_sendfile_params(sock, file, offset, count)
+        protocol = SendfileProtocol(transport, self)
+        low, high = transport.get_write_buffer_limits()
+        # A number of our own: the transport's is registered by the transport.
+        out = os.dup(sock.fileno())
+        try:
+            # What was written before goes first.
+            transport.set_write_buffer_limits(high=0)
+            while transport.get_write_buffer_size() > 0:
+                protocol.check()
+                await protocol.wait()
+            transport.set_write_buffer_limits(high=high, low=low)
+
+            async def writable() -> None:
+                ready = self.create_future()
+                handle = self._add_writer(out, _wake, ready)
+                try:
+                    await protocol.wait_for(ready)
+                finally:
+                    if not handle.cancelled():
+                        self._remove_writer(out)
+
+            protocol.check()
+            return await self._send_by_kernel(out, file, offset, count, writable)
+        finally:
+            os.close(out)
+            transport.set_write_buffer_limits(high=high, low=low)
+            protocol.restore()
+
+    async def _sendfile_fallback(
+        self, transport: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        protocol = SendfileProtocol(transport, self)
+
+        async def send(data: memoryview) -> None:
+            await protocol.drain()
+            # The buffer is used again: the transport may keep what it is given.
+            transport.write(bytes(data))
+            await protocol.drain()
+
+        try:
+            return await self._read_and_send(file, offset, count, TRANSPORT_BLOCK, send)
+        finally:
+            protocol.restore()
+
+
+def _wake(future: Any) -> None:
+    if not future.done():
+        future.set_result(None)

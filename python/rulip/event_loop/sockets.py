@@ -1,0 +1,162 @@
+"""Coroutines on the caller's own sockets: sock_recv, sock_sendall, sock_accept, ...
+
+Lives here: waiting for readiness, and the socket call itself.
+Does not live here: transports (native); sock_sendfile (sendfile.py).
+Thread: the loop's own.
+Invariant: what was read or accepted reaches the caller: the call is made in the caller's own
+step, after the wait, so that a cancel comes before it or not at all. No wait leaves a
+registration behind, nor takes away one that is not its own.
+"""
+
+import functools
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .names import Names
+
+Result = TypeVar("Result")
+
+#: The socket can't take or give anything right now.
+NOT_READY = (BlockingIOError, InterruptedError)
+INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+def check_ssl_socket(sock: Any) -> None:
+    """Refuse a socket that does TLS by itself: its readiness is not the descriptor's."""
+    if isinstance(sock, ssl.SSLSocket):
+        raise TypeError("Socket cannot be of type SSLSocket")
+
+
+def _wake(future: Any) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Sockets(Names):
+    """asyncio's sock_*() coroutines."""
+
+    def _check_socket(self, sock: Any) -> None:
+        check_ssl_socket(sock)
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    async def _wait_readable(self, fd: int) -> None:
+        self._ensure_fd_no_transport(fd)
+        ready = self.create_future()
+        handle = self._add_reader(fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            # Cancelled: another registration replaced ours (the number may have a new owner).
+            if not handle.cancelled():
+                self._remove_reader(fd)
+
+    async def _wait_writable(self, fd: int) -> None:
+        self._ensure_fd_no_transport(fd)
+        ready = self.create_future()
+        handle = self._add_writer(fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            if not handle.cancelled():
+                self._remove_writer(fd)
+
+    async def _when_readable(self, sock: Any, call: Callable[[], Result]) -> Result:
+        self._check_socket(sock)
+        while True:
+            try:
+                return call()
+            except NOT_READY:
+                pass
+            await self._wait_readable(sock.fileno())
+
+    async def sock_recv(self, sock: Any, n: int) -> bytes:
+        """Receive up to n bytes."""
+        return await self._when_readable(sock, functools.partial(sock.recv, n))
+
+    async def sock_recv_into(self, sock: Any, buf: Any) -> int:
+        """Receive into a buffer; the number of bytes is returned."""
+        return await self._when_readable(sock, functools.partial(sock.recv_into, buf))
+
+    async def sock_recvfrom(self, sock: Any, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram: (data, sender)."""
+        return await self._when_readable(sock, functools.partial(sock.recvfrom, bufsize))
+
+    async def sock_recvfrom_into(self, sock: Any, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
+        """Receive a datagram into a buffer: (number of bytes, sender)."""
+        size = nbytes or len(buf)
+        return await self._when_readable(sock, functools.partial(sock.recvfrom_into, buf, size))
+
+    async def sock_accept(self, sock: Any) -> tuple[socket.socket, Any]:
+        """Accept a connection: (non-blocking socket, peer)."""
+        conn, address = await self._when_readable(sock, sock.accept)
+        conn.setblocking(False)
+        return conn, address
+
+    async def sock_sendto(self, sock: Any, data: Any, address: Any) -> int:
+        """Send a datagram."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.sendto(data, address)  # type: ignore[no-any-return]
+            except NOT_READY:
+                pass
+            await self._wait_writable(sock.fileno())
+
+    async def sock_sendall(self, sock: Any, data: Any) -> None:
+        """Send everything; after an error there is no telling how much was sent."""
+        self._check_socket(sock)
+        try:
+            sent = sock.send(data)
+        except NOT_READY:
+            sent = 0
+        with memoryview(data) as whole, whole.cast("B") as view:
+            if sent == len(view):
+                return
+            fd = sock.fileno()
+            self._ensure_fd_no_transport(fd)
+            done = self.create_future()
+            # One registration for the whole of it, however often the socket fills up.
+            handle = self._add_writer(fd, self._send_rest, done, sock, view, [sent])
+            try:
+                await done
+            finally:
+                if not handle.cancelled():
+                    self._remove_writer(fd)
+
+    def _send_rest(self, done: Any, sock: Any, view: memoryview, position: list[int]) -> None:
+        if done.done():
+            return
+        try:
+            position[0] += sock.send(view[position[0] :])
+        except NOT_READY:
+            return
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            done.set_exception(exc)
+            return
+        if position[0] == len(view):
+            done.set_result(None)
+
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        """Connect to an address; a host name in it is looked up first."""
+        self._check_socket(sock)
+        if sock.family in INTERNET:
+            infos = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = infos[0][4]
+        try:
+            sock.connect(address)
+            return
+        except NOT_READY:
+            if sock.family == socket.AF_UNIX:
+                # Not "in progress" but "the backlog is full": no readiness will tell more.
+                raise
+        await self._wait_writable(sock.fileno())
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, f"Connect call failed {address}")

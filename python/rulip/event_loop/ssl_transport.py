@@ -1,0 +1,145 @@
+"""TLS over our stream transports.
+
+Lives here: how asyncio.sslproto.SSLProtocol is put between a transport and a protocol, for
+clients, servers and upgraded connections; start_tls().
+Does not live here: TLS itself (Python's ssl module, the user's own SSLContext).
+Thread: the loop's own.
+Invariant: ssl= never gives a plaintext connection, and the handshake's failure closes it.
+"""
+
+import ssl
+from asyncio import sslproto
+from collections.abc import Callable
+from typing import Any
+
+from .sockets import Sockets
+
+# Its published types know neither other loops nor fractions of a second.
+SSLProtocol: Any = sslproto.SSLProtocol
+
+
+class TLS(Sockets):
+    """SSLProtocol on native transports."""
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """A TLS transport on a connected socket; the waiter hears of the handshake's end."""
+        self._ensure_fd_no_transport(rawsock)
+        tls = SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        # Taken now: a handshake that fails at once would forget it.
+        app_transport = tls._app_transport
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return app_transport
+
+    def _tls_protocol_factory(
+        self,
+        protocol_factory: Callable[[], Any],
+        sslcontext: ssl.SSLContext,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+    ) -> Callable[[], Any]:
+        """What a TLS server's listener calls for each connection it accepts."""
+
+        def make_tls_protocol() -> Any:
+            protocol = protocol_factory()
+            handshake = self.create_future()
+            tls = SSLProtocol(
+                self,
+                protocol,
+                sslcontext,
+                handshake,
+                True,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+            app_transport = tls._app_transport
+
+            def handshake_ended(future: Any) -> None:
+                self._tls_handshake_ended(future, protocol, app_transport)
+
+            handshake.add_done_callback(handshake_ended)
+            return tls
+
+        return make_tls_protocol
+
+    def _tls_handshake_ended(self, handshake: Any, protocol: Any, transport: Any) -> None:
+        if handshake.cancelled():
+            return
+        exc = handshake.exception()
+        if exc is None:
+            return
+        transport.close()
+        if self.get_debug():
+            self.call_exception_handler(
+                {
+                    "message": "Error on transport creation for incoming connection",
+                    "exception": exc,
+                    "protocol": protocol,
+                    "transport": transport,
+                }
+            )
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """Upgrade a connection to TLS; the transport returned replaces the one given."""
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError(
+                f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+            )
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        handshake = self.create_future()
+        tls = SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            handshake,
+            server_side,
+            server_hostname,
+            call_connection_made=False,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        # Nothing may be received before SSLProtocol knows its transport.
+        transport.pause_reading()
+        transport.set_protocol(tls)
+        begin = self.call_soon(tls.connection_made, transport)
+        resume = self.call_soon(transport.resume_reading)
+        try:
+            await handshake
+        except BaseException:
+            transport.close()
+            begin.cancel()
+            resume.cancel()
+            raise
+        return tls._app_transport
