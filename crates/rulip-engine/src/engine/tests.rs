@@ -25,7 +25,7 @@ use Job::Number;
 type TestEngine = Engine<Job, &'static str>;
 
 fn engine() -> TestEngine {
-    Engine::new().unwrap()
+    Engine::new().expect("the kernel gives an engine what it needs")
 }
 
 fn never(_: &Job) -> bool {
@@ -35,7 +35,7 @@ fn never(_: &Job) -> bool {
 /// Plans, waits, collects; returns the plan and the whole turn's jobs.
 fn turn(engine: &TestEngine, idle: Idle) -> (Plan, Vec<Job>) {
     let plan = engine.plan(idle);
-    engine.wait(&plan).unwrap();
+    engine.wait(&plan).expect("a wait succeeds");
     let mut discarded = vec![];
     engine.collect(clock::now(), never, &mut discarded);
     assert!(discarded.is_empty());

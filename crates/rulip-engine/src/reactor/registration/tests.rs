@@ -12,16 +12,16 @@ use crate::sys::poller::Events;
 
 fn ready(poller: &Poller) -> Vec<(Token, Readiness)> {
     let mut events = Events::with_capacity(16);
-    poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    poller.wait(&mut events, Some(Duration::ZERO)).expect("a wait succeeds");
     events.iter().map(|event| (event.token, event.readiness)).collect()
 }
 
 fn pipe() -> (OwnedFd, OwnedFd) {
-    rustix::pipe::pipe().unwrap()
+    rustix::pipe::pipe().expect("a pipe can be made")
 }
 
 fn write(fd: &OwnedFd) {
-    rustix::io::write(fd, b"x").unwrap();
+    rustix::io::write(fd, b"x").expect("a pipe takes a byte");
 }
 
 #[test]
