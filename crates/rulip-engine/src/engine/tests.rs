@@ -272,3 +272,31 @@ fn the_handle_crosses_threads() {
     fn crosses<T: Send + Sync + Clone>(_: &T) {}
     crosses(&engine().handle());
 }
+
+#[test]
+fn a_forked_child_leaves_its_parents_registrations_alone() {
+    let mut engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let fd = reader.as_raw_fd();
+    let first = engine.register_level(fd, Interest::READABLE, "first").unwrap();
+    let told_the_kernel = |engine: &TestEngine| {
+        let mut events = Events::with_capacity(4);
+        engine.poller.wait(&mut events, Some(std::time::Duration::ZERO)).unwrap();
+        events.is_empty()
+    };
+    rustix::io::write(&writer, b"x").unwrap();
+    // A child has its parent's memory and another number.
+    engine.owner_pid += 1;
+    assert!(engine.is_foreign_process());
+    assert_eq!(engine.deregister(first), Some("first"));
+    assert!(!told_the_kernel(&engine));
+    engine.register_level(fd, Interest::READABLE, "second").unwrap();
+    assert_eq!(engine.shutdown().1, ["second"]);
+    assert!(!told_the_kernel(&engine));
+
+    engine.owner_pid -= 1;
+    assert!(!engine.is_foreign_process());
+    engine.register_level(fd, Interest::READABLE, "third").unwrap();
+    assert_eq!(engine.shutdown().1, ["third"]);
+    assert!(told_the_kernel(&engine));
+}
