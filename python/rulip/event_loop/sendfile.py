@@ -8,7 +8,9 @@ its protocol, limits and reading state back.
 """
 
 import asyncio
+import contextlib
 import errno
+import functools
 import io
 import os
 import socket
@@ -275,6 +277,7 @@ class Sendfile(Subprocesses):
         low, high = transport.get_write_buffer_limits()
         # A number of our own: the transport's is registered by the transport.
         out = os.dup(sock.fileno())
+        refusals = _refuse_writes(transport)
         try:
             # What was written before goes first.
             transport.set_write_buffer_limits(high=0)
@@ -296,6 +299,7 @@ class Sendfile(Subprocesses):
             return await self._send_by_kernel(out, file, offset, count, writable)
         finally:
             os.close(out)
+            refusals.close()
             transport.set_write_buffer_limits(high=high, low=low)
             protocol.restore()
 
@@ -314,6 +318,26 @@ class Sendfile(Subprocesses):
             return await self._read_and_send(file, offset, count, TRANSPORT_BLOCK, send)
         finally:
             protocol.restore()
+
+
+def _refuse_writes(transport: Any) -> contextlib.ExitStack:
+    """What is written now would end up amidst the file: refuse it, until closed."""
+    refusals = contextlib.ExitStack()
+    for method in ("write", "writelines"):
+        refusals.callback(_restore_attribute, transport, method, vars(transport).get(method))
+        setattr(transport, method, functools.partial(_refuse, method))
+    return refusals
+
+
+def _refuse(method: str, *_args: Any) -> None:
+    raise RuntimeError(f"unable to {method}; sendfile is in progress")
+
+
+def _restore_attribute(subject: Any, name: str, value: Any) -> None:
+    if value is None:
+        delattr(subject, name)
+    else:
+        setattr(subject, name, value)
 
 
 def _wake(future: Any) -> None:

@@ -196,9 +196,9 @@ class SubprocessTransport(BaseSubprocessTransport):
         if self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
         try:
-            self._signal(signal.SIGKILL)
-        except PermissionError:
-            # A setuid program: it isn't ours to kill.
+            self._proc.kill()
+        except (ProcessLookupError, PermissionError):
+            # Ended just now, or a setuid program, not ours to kill.
             return
 
     def _has_ended(self) -> bool:
