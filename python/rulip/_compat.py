@@ -5,7 +5,9 @@ Does not live here: behaviour; the caller decides what a difference means.
 Thread: any (constants). Invariant: no other module compares version numbers.
 """
 
+import asyncio.coroutines
 import sys
+from collections.abc import Callable
 
 #: The oldest Python that rulip runs on.
 OLDEST_PYTHON = (3, 11)
@@ -22,11 +24,21 @@ SERVER_SKIPS_ABSENT_ADDRESSES = sys.version_info >= (3, 13)
 #: create_datagram_endpoint(sock=...) takes every socket but a stream.
 DATAGRAM_TAKES_NON_STREAM = sys.version_info >= (3, 13)
 
+#: sendfile() leaves the file's position behind the last byte sent, even if none was.
+SENDFILE_ALWAYS_SEEKS = sys.version_info >= (3, 14)
+
 #: Event loop policies are deprecated: their public names warn when touched.
 POLICIES_ARE_DEPRECATED = sys.version_info >= (3, 14)
 
 #: What asyncio calls a socket that create_datagram_endpoint() refuses.
 DATAGRAM_SOCKET_TEXT = "datagram socket" if DATAGRAM_TAKES_NON_STREAM else "UDP Socket"
+
+
+#: asyncio's own test for coroutine functions; its public name warns in 3.14 and later.
+iscoroutinefunction: Callable[[object], bool] = (
+    getattr(asyncio.coroutines, "_iscoroutinefunction", None)
+    or asyncio.coroutines.iscoroutinefunction
+)
 
 
 def is_old_python() -> bool:

@@ -1,7 +1,7 @@
 """Outgoing connections: create_connection, create_unix_connection, connect_accepted_socket.
 
 Lives here: from arguments to a connected socket, and from a socket to (transport, protocol).
-Does not live here: the order of attempts of happy eyeballs (staggered.py); TLS.
+Does not live here: the order of happy eyeballs' attempts (asyncio.staggered); TLS.
 Thread: the loop's own.
 Invariant: a descriptor made here is in a transport that the caller gets, or closed; whatever
 fails or is cancelled, wherever.
@@ -10,6 +10,7 @@ fails or is cancelled, wherever.
 import functools
 import os
 import socket
+from asyncio import staggered
 from asyncio.base_events import _interleave_addrinfos  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from typing import Any
 from .._compat import bind_error_text
 from .sockets import check_ssl_socket
 from .ssl_transport import TLS
-from .staggered import staggered_race
 
 
 def check_tls_arguments(
@@ -111,17 +111,42 @@ class Connect(TLS):
                 except OSError:
                     continue
         else:
-            attempts = [
-                functools.partial(self._connect_sock, exceptions, info, local_infos)
-                for info in infos
-            ]
-            sock = await staggered_race(self, attempts, delay)
+            sock = await self._race(exceptions, infos, local_infos, delay)
         if sock is not None:
             return sock
         try:
             raise _combined([exc for failures in exceptions for exc in failures], all_errors)
         finally:
             del exceptions
+
+    async def _race(
+        self, exceptions: list[list[OSError]], infos: list[Any], local_infos: Any, delay: float
+    ) -> socket.socket | None:
+        """Happy eyeballs: attempts start one after another, the first success wins."""
+        connected: list[socket.socket] = []
+
+        async def attempt(info: Any) -> socket.socket:
+            sock = await self._connect_sock(exceptions, info, local_infos)
+            connected.append(sock)
+            return sock
+
+        winner = None
+        try:
+            # The rest of its result refers to the exceptions: not to be kept.
+            winner = (
+                await staggered.staggered_race(
+                    [functools.partial(attempt, info) for info in infos],
+                    delay,
+                    loop=self,  # type: ignore[arg-type]
+                )
+            )[0]
+            return winner  # type: ignore[no-any-return]
+        finally:
+            for sock in connected:
+                if sock is not winner:
+                    sock.close()
+            # The attempts keep this frame's variables; errors refer to the attempts.
+            exceptions = []
 
     async def _resolve_all(self, address: Any, family: int, proto: int, flags: int) -> list[Any]:
         infos = await self._ensure_resolved(
@@ -161,7 +186,6 @@ class Connect(TLS):
         if happy_eyeballs_delay is not None and interleave is None:
             interleave = 1
 
-        made_here = False
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
@@ -172,7 +196,6 @@ class Connect(TLS):
             if interleave:
                 infos = _interleave_addrinfos(infos, interleave)
             sock = await self._connect_first(infos, local_infos, happy_eyeballs_delay, all_errors)
-            made_here = True
         elif sock is None:
             raise ValueError("host and port was not specified and no sock specified")
         elif sock.type != socket.SOCK_STREAM:
@@ -185,7 +208,6 @@ class Connect(TLS):
             server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
-            made_here=made_here,
         )
         if self.get_debug():
             logger.debug(
@@ -207,9 +229,8 @@ class Connect(TLS):
         server_side: bool = False,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-        made_here: bool = False,
     ) -> tuple[Any, Any]:
-        """From a connected socket on; one made here is closed if no transport takes it."""
+        """From a connected socket on, which is closed if no transport takes it."""
         try:
             sock.setblocking(False)
             protocol = protocol_factory()
@@ -228,13 +249,14 @@ class Connect(TLS):
             else:
                 transport = self._make_socket_transport(sock, protocol, ready)
         except BaseException:
-            if made_here:
-                sock.close()
+            sock.close()
             raise
         try:
             await ready
         except BaseException:
             transport.close()
+            # Its exception's traceback refers to this frame.
+            del ready
             raise
         return transport, protocol
 
@@ -282,7 +304,6 @@ class Connect(TLS):
         check_tls_arguments(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         if ssl and server_hostname is None:
             raise ValueError("you have to pass server_hostname when using ssl")
-        made_here = path is not None
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -305,5 +326,4 @@ class Connect(TLS):
             server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
-            made_here=made_here,
         )

@@ -22,6 +22,13 @@ AddressPair = tuple[tuple[int, int], tuple[Any, Any]]
 class DatagramTransport(_SelectorDatagramTransport):  # type: ignore[misc]
     """asyncio's datagram transport, on a loop without a selector object."""
 
+    def _add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
+        if self.is_reading():
+            self._loop._add_reader(fd, callback, *args)
+
+    def _add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
+        self._loop._add_writer(fd, callback, *args)
+
     def __repr__(self) -> str:
         info = [type(self).__name__]
         if self._sock is None:

@@ -7,19 +7,19 @@ Invariant: no thread exists until somebody asks for one.
 """
 
 import asyncio
-import inspect
 import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
+from .._compat import iscoroutinefunction
 from .exceptions import ExceptionHandling
 
 
 def is_coroutine(callback: object) -> bool:
     """Whether somebody gave a coroutine where a callback is meant."""
-    return asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback)
+    return asyncio.iscoroutine(callback) or iscoroutinefunction(callback)
 
 
 def check_callback(callback: object, method: str) -> None:

@@ -18,6 +18,7 @@ import sys
 from asyncio import constants
 from typing import Any
 
+from .._compat import SENDFILE_ALWAYS_SEEKS
 from .._rulip import Transport
 from .subprocesses import Subprocesses
 
@@ -206,7 +207,7 @@ class Sendfile(Subprocesses):
                 await asyncio.tasks.sleep(0)
             return sent
         finally:
-            if sent > 0:
+            if sent > 0 or SENDFILE_ALWAYS_SEEKS:
                 os.lseek(source, offset + sent, os.SEEK_SET)
 
     async def _sock_sendfile_fallback(
@@ -220,7 +221,7 @@ class Sendfile(Subprocesses):
     async def _read_and_send(
         self, file: Any, offset: int, count: int | None, block: int, send: Any
     ) -> int:
-        if offset:
+        if offset or (SENDFILE_ALWAYS_SEEKS and hasattr(file, "seek")):
             file.seek(offset)
         buffer = bytearray(min(count, block) if count else block)
         sent = 0

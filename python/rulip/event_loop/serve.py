@@ -8,7 +8,9 @@ Invariant: a listening socket made here belongs to a Server that the caller gets
 """
 
 import asyncio
+import contextvars
 import errno
+import functools
 import itertools
 import os
 import socket
@@ -311,12 +313,18 @@ class Serve(Connect):
         backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         if sslcontext:
             protocol_factory = self._tls_protocol_factory(
                 protocol_factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout
             )
-        self._accept(sock, protocol_factory, backlog, server)
+        # Where a server has a context, its connections' callbacks run in copies of it.
+        accept = functools.partial(self._accept, sock, protocol_factory, backlog, server)
+        if context is None:
+            accept()
+        else:
+            context.run(accept)
 
     def _stop_serving(self, sock: Any) -> None:
         inode = self._unix_server_sockets.pop(sock, None)

@@ -7,6 +7,7 @@ Thread: the loop's own.
 Invariant: ssl= never gives a plaintext connection, and the handshake's failure closes it.
 """
 
+import asyncio
 import ssl
 from asyncio import sslproto
 from collections.abc import Callable
@@ -16,6 +17,20 @@ from .sockets import Sockets
 
 # Its published types know neither other loops nor fractions of a second.
 SSLProtocol: Any = sslproto.SSLProtocol
+
+
+def _hand_over_received(protocol: Any, tls: Any) -> None:
+    """Give TLS what a stream reader has received and nobody has read.
+
+    It is the beginning of the peer's handshake, or something slipped in to be taken for part
+    of the encrypted stream, which the handshake will not survive.
+    """
+    if not isinstance(protocol, asyncio.StreamReaderProtocol):
+        return
+    buffer = getattr(getattr(protocol, "_stream_reader", None), "_buffer", None)
+    if buffer:
+        tls._incoming.write(buffer)
+        buffer.clear()
 
 
 class TLS(Sockets):
@@ -132,6 +147,7 @@ class TLS(Sockets):
         )
         # Nothing may be received before SSLProtocol knows its transport.
         transport.pause_reading()
+        _hand_over_received(protocol, tls)
         transport.set_protocol(tls)
         begin = self.call_soon(tls.connection_made, transport)
         resume = self.call_soon(transport.resume_reading)
@@ -141,5 +157,7 @@ class TLS(Sockets):
             transport.close()
             begin.cancel()
             resume.cancel()
+            # Its exception's traceback refers to this frame.
+            del handshake
             raise
         return tls._app_transport

@@ -7,6 +7,7 @@ Invariant: no SIGCHLD handler, no child watcher; a signal goes to our child or t
 child is reaped once.
 """
 
+import asyncio
 import errno
 import os
 import select
@@ -149,8 +150,12 @@ class SubprocessTransport(BaseSubprocessTransport):
     def _process_exited(self, returncode: int) -> None:
         super()._process_exited(returncode)
         # Whoever waits for the process need not wait for those that inherited its pipes.
-        waiters, self._exit_waiters = self._exit_waiters, []
-        for waiter in waiters or ():
+        waiters = self._exit_waiters
+        if waiters is None:
+            # 3.14 and later do the same.
+            return
+        self._exit_waiters = []
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(returncode)
 
@@ -189,7 +194,8 @@ class SubprocessTransport(BaseSubprocessTransport):
             return
         self._closed = True
         for protocol in self._pipes.values():
-            if protocol is not None:
+            # A closed loop has dropped the pipes' transports; their __del__ closes the pipes.
+            if protocol is not None and self._loop is not None and not self._loop.is_closed():
                 protocol.pipe.close()
         if self._proc is None or self._returncode is not None or self._has_ended():
             return
@@ -367,6 +373,7 @@ class Subprocesses(Pipes):
             raise
         except BaseException:
             transport.close()
-            await transport._wait()
+            # Reaped, even if this is cancelled once more.
+            await asyncio.shield(transport._wait())
             raise
         return transport
