@@ -8,9 +8,7 @@ its protocol, limits and reading state back.
 """
 
 import asyncio
-import contextlib
 import errno
-import functools
 import io
 import os
 import socket
@@ -36,7 +34,7 @@ class SendfileProtocol(asyncio.Protocol):
         self._loop = loop
         self._replaced = transport.get_protocol()
         self._was_reading = transport.is_reading()
-        self._was_paused = bool(getattr(transport, "_protocol_paused", False))
+        self._was_paused = _is_writing_paused(transport)
         self._waiting: Any = None
         self._paused = self._was_paused
         self._lost: BaseException | None = None
@@ -109,6 +107,15 @@ class SendfileProtocol(asyncio.Protocol):
             self._replaced.resume_writing()
         elif self._paused and not self._was_paused and self._lost is None:
             self._replaced.pause_writing()
+
+
+def _is_writing_paused(transport: Any) -> bool:
+    """Whether the transport will call resume_writing()."""
+    paused = getattr(transport, "_protocol_paused", None)
+    if paused is None:
+        _low, high = transport.get_write_buffer_limits()
+        paused = transport.get_write_buffer_size() > high
+    return bool(paused)
 
 
 def _check_count(count: Any) -> None:
@@ -275,33 +282,26 @@ class Sendfile(Subprocesses):
         sock = transport.get_extra_info("socket")
         self._check_sendfile_params(sock, file, offset, count)
         protocol = SendfileProtocol(transport, self)
-        low, high = transport.get_write_buffer_limits()
         # A number of our own: the transport's is registered by the transport.
         out = os.dup(sock.fileno())
-        refusals = _refuse_writes(transport)
+
+        async def writable() -> None:
+            ready = self.create_future()
+            handle = self._add_writer(out, _wake, ready)
+            try:
+                await protocol.wait_for(ready)
+            finally:
+                if not handle.cancelled():
+                    self._remove_writer(out)
+
         try:
-            # What was written before goes first.
-            transport.set_write_buffer_limits(high=0)
-            while transport.get_write_buffer_size() > 0:
-                protocol.check()
-                await protocol.wait()
-            transport.set_write_buffer_limits(high=high, low=low)
-
-            async def writable() -> None:
-                ready = self.create_future()
-                handle = self._add_writer(out, _wake, ready)
-                try:
-                    await protocol.wait_for(ready)
-                finally:
-                    if not handle.cancelled():
-                        self._remove_writer(out)
-
+            # What was written before goes first; what is written meanwhile is refused.
+            await transport._make_empty_waiter()
             protocol.check()
             return await self._send_by_kernel(out, file, offset, count, writable)
         finally:
             os.close(out)
-            refusals.close()
-            transport.set_write_buffer_limits(high=high, low=low)
+            transport._reset_empty_waiter()
             protocol.restore()
 
     async def _sendfile_fallback(
@@ -319,26 +319,6 @@ class Sendfile(Subprocesses):
             return await self._read_and_send(file, offset, count, TRANSPORT_BLOCK, send)
         finally:
             protocol.restore()
-
-
-def _refuse_writes(transport: Any) -> contextlib.ExitStack:
-    """What is written now would end up amidst the file: refuse it, until closed."""
-    refusals = contextlib.ExitStack()
-    for method in ("write", "writelines"):
-        refusals.callback(_restore_attribute, transport, method, vars(transport).get(method))
-        setattr(transport, method, functools.partial(_refuse, method))
-    return refusals
-
-
-def _refuse(method: str, *_args: Any) -> None:
-    raise RuntimeError(f"unable to {method}; sendfile is in progress")
-
-
-def _restore_attribute(subject: Any, name: str, value: Any) -> None:
-    if value is None:
-        delattr(subject, name)
-    else:
-        setattr(subject, name, value)
 
 
 def _wake(future: Any) -> None:
