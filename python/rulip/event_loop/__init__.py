@@ -15,8 +15,11 @@ import os
 import sys
 from typing import Any, Self
 
+from . import transports as _transports  # noqa: F401
 from .sendfile import Sendfile
 from .signals import SignalHandlers
+from .task_registry import add_loop
+from .transports import SocketTransport
 
 
 def _debug_by_default() -> bool:
@@ -36,6 +39,7 @@ class Loop(Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  # type: ignore
     def __init__(self) -> None:
         super().__init__()
         self.set_debug(_debug_by_default())
+        add_loop(self)
 
 
 def new_event_loop() -> Loop:
@@ -43,4 +47,4 @@ def new_event_loop() -> Loop:
     return Loop()
 
 
-__all__ = ["Loop", "new_event_loop"]
+__all__ = ["Loop", "SocketTransport", "new_event_loop"]
