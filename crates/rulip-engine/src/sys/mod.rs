@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code, reason = "borrowing descriptors by number and one system call rustix lacks")]
 
+pub mod address;
 pub mod clock;
 pub mod poller;
 pub mod process;

@@ -1,0 +1,142 @@
+//! The list of `_rulip.EventLoop`'s methods; their bodies live in the topics.
+
+use pyo3::ffi as c;
+
+use super::watch_fd::{self, Side};
+use super::{run, schedule, tasks};
+use crate::ffi::native::{Native, allocate};
+use crate::ffi::spec::TypeSpec;
+use crate::ffi::trampoline::{Args, fast, hash, init, new, noargs, onearg, property, setattr};
+use crate::ffi::{Obj, Raised, Ref, Res, value};
+use crate::loop_state::LoopState;
+use crate::task::registry;
+use crate::transport::{listener, slots as transport_slots};
+
+type This = Ref<LoopState>;
+
+/// Makes the type.
+pub(crate) fn build() -> Res<Obj> {
+    TypeSpec::new::<LoopState>(
+        c"rulip._rulip.EventLoop",
+        c"The native half of rulip.Loop (mirrors asyncio.AbstractEventLoop).",
+    )
+    .subclassable()
+    .slot(c::Py_tp_new, new(|kind, _args, _kwargs| allocate(kind, LoopState::new()?)))
+    .slot(c::Py_tp_init, init(initialise))
+    .slot(c::Py_tp_hash, hash(hash_of))
+    .slot(c::Py_tp_setattro, setattr(note_attribute))
+    .methods([
+        fast(c"call_soon", c"call_soon($self, callback, *args, context=None)\n--\n\nSchedule a callback for the next turn.", schedule::call_soon),
+        fast(c"call_soon_threadsafe", c"Like call_soon(), from any thread.", schedule::call_soon_threadsafe),
+        fast(c"call_later", c"Schedule a callback for `delay` seconds from now.", schedule::call_later),
+        fast(c"call_at", c"Schedule a callback for the loop time `when`, in seconds.", schedule::call_at),
+        onearg(c"_add_callback", c"Queue an existing Handle.", schedule::add_callback),
+        noargs(c"time", c"Return the loop's time: seconds on the monotonic clock.", |_: &This| {
+            value::float(rulip_engine::sys::clock::now().as_secs())
+        }),
+        noargs(c"create_future", c"Return a new Future of this loop.", tasks::create_future),
+        fast(c"create_task", c"Schedule a coroutine; return its Task.", tasks::create_task),
+        onearg(c"set_task_factory", c"Set what create_task() calls, or None.", tasks::set_task_factory),
+        noargs(c"get_task_factory", c"Return the task factory, or None.", |this: &This| Ok(this.task_factory.get_or_none())),
+        noargs(c"get_debug", c"Return whether debug mode is on.", |this: &This| Ok(Obj::bool(this.debug.get()))),
+        onearg(c"set_debug", c"Switch debug mode.", |this: &This, enabled: &Obj| {
+            this.debug.set(enabled.is_true()?);
+            Ok(Obj::none())
+        }),
+        noargs(c"stop", c"Stop after the current turn.", |this: &This| {
+            this.stopping.set(true);
+            Ok(Obj::none())
+        }),
+        noargs(c"is_running", c"Return whether the loop runs.", |this: &This| Ok(Obj::bool(this.running.get()))),
+        noargs(c"is_closed", c"Return whether the loop was closed.", |this: &This| Ok(Obj::bool(this.closed.get()))),
+        noargs(c"_check_closed", c"Raise if the loop was closed.", |this: &This| {
+            this.check_closed().map(|()| Obj::none())
+        }),
+        noargs(c"_run", c"Run turns until stop().", run::run),
+        noargs(c"_shutdown", c"Let go of everything and become closed.", run::shutdown),
+        noargs(c"_doorbell", c"A descriptor that wakes the loop, for signal.set_wakeup_fd().", run::doorbell),
+        fast(c"_add_reader", c"Watch a descriptor for reading.", |this: &This, args: &Args<'_>| watch_fd::add(this, Side::Reader, args)),
+        fast(c"_add_writer", c"Watch a descriptor for writing.", |this: &This, args: &Args<'_>| watch_fd::add(this, Side::Writer, args)),
+        onearg(c"_remove_reader", c"Stop watching for reading.", |this: &This, fd: &Obj| watch_fd::remove(this, Side::Reader, fd)),
+        onearg(c"_remove_writer", c"Stop watching for writing.", |this: &This, fd: &Obj| watch_fd::remove(this, Side::Writer, fd)),
+        onearg(c"_ensure_fd_no_transport", c"Raise if a transport uses the descriptor.", watch_fd::ensure_no_transport),
+        fast(c"add_reader", c"Call a callback whenever the descriptor can be read.", |this: &This, args: &Args<'_>| checked_add(this, Side::Reader, args)),
+        fast(c"add_writer", c"Call a callback whenever the descriptor can be written.", |this: &This, args: &Args<'_>| checked_add(this, Side::Writer, args)),
+        onearg(c"remove_reader", c"Stop watching for reading; return whether it was watched.", |this: &This, fd: &Obj| checked_remove(this, Side::Reader, fd)),
+        onearg(c"remove_writer", c"Stop watching for writing; return whether it was watched.", |this: &This, fd: &Obj| checked_remove(this, Side::Writer, fd)),
+        fast(c"_make_socket_transport", c"Make a stream transport of a connected socket.", transport_slots::make_socket_transport),
+        fast(c"_accept", c"Accept connections on a listening socket.", accept),
+        onearg(c"_stop_accept", c"Stop accepting on a listening socket.", |this: &This, sock: &Obj| {
+            Ok(Obj::bool(listener::stop(this, value::as_descriptor(sock)?)))
+        }),
+    ])
+    .attributes([
+        property(c"slow_callback_duration", c"Seconds after which debug mode reports a callback.", |this: &This| {
+            value::float(this.slow_callback_duration.get())
+        }, |this: &This, value: Option<&Obj>| {
+            this.slow_callback_duration.set(value.map_or(Ok(0.1), value::as_f64)?);
+            Ok(())
+        }),
+        property(c"_thread_id", c"The identity of the running thread, or None.", thread_id, |this: &This, value: Option<&Obj>| {
+            let ident = match value.filter(|value| !value.is_none()) {
+                Some(value) => u64::try_from(value::as_i64(value)?).unwrap_or(0),
+                None => 0,
+            };
+            this.thread_ident.set(ident);
+            Ok(())
+        }),
+    ])
+    .build(LoopState::type_cell())
+}
+
+/// A subclass that brings its own `time` has it honoured.
+fn initialise(this: &This, _args: &Obj, _kwargs: Option<&Obj>) -> Res<()> {
+    let name = &crate::names::get().time;
+    let (theirs, ours) = (this.as_obj().type_obj().attr(name)?, LoopState::type_cell().obj().attr(name)?);
+    this.time_replaced.set(!theirs.is(&ours));
+    Ok(())
+}
+
+fn note_attribute(this: &This, name: &Obj, value: Option<&Obj>) {
+    if value::is_str(name) && value::text_is(name, c"time") {
+        this.time_replaced.set(value.is_some());
+    }
+}
+
+/// Identity; and whoever looks the loop up finds its current task.
+fn hash_of(this: &This) -> Res<isize> {
+    registry::publish(this)?;
+    Ok((this.as_obj().as_ptr() as usize).rotate_right(4).cast_signed())
+}
+
+fn thread_id(this: &This) -> Res<Obj> {
+    match this.thread_ident.get() {
+        0 => Ok(Obj::none()),
+        ident => value::uint(ident),
+    }
+}
+
+fn checked_add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
+    if let Some(file) = args.positional().first() {
+        watch_fd::ensure_no_transport(this, file)?;
+    }
+    watch_fd::add(this, side, args)?;
+    Ok(Obj::none())
+}
+
+fn checked_remove(this: &This, side: Side, file: &Obj) -> Res<Obj> {
+    watch_fd::ensure_no_transport(this, file)?;
+    watch_fd::remove(this, side, file)
+}
+
+/// `_accept(sock, protocol_factory, backlog, server)`.
+fn accept(this: &This, args: &Args<'_>) -> Res<Obj> {
+    let [sock, factory, backlog, server] = args.positional() else {
+        return Err(Raised::type_error("_accept() takes a socket, a protocol factory, a backlog and a server"));
+    };
+    this.check_closed()?;
+    let backlog = usize::try_from(value::as_i64(backlog)?).unwrap_or(1);
+    let server = Some(server.clone()).filter(|server| !server.is_none());
+    listener::Listener::start(this, sock, factory, backlog, server)?;
+    Ok(Obj::none())
+}

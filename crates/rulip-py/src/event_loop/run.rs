@@ -1,0 +1,296 @@
+//! Turns: ask the kernel, then run what was ready when the turn began.
+//!
+//! A turn is asyncio's `_run_once`: what was ready, then I/O, then calls from other threads, then
+//! timers due; callbacks scheduled meanwhile wait for the next turn. The kernel is not asked while
+//! there is work and no descriptor is registered: it could have nothing to say.
+//! Owner thread, which releases the GIL while it waits.
+//!
+//! Invariant: an exception, or a panic, costs the job that raised it: it is reported, and the loop
+//! goes on. `SystemExit` and `KeyboardInterrupt` leave the loop, with the queue intact.
+
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+use rulip_engine::sys::clock;
+use rulip_engine::{Deadline, Idle, Plan, Readiness, Token};
+
+use crate::event_loop::watch_fd;
+use crate::ffi::gc::{self, Unlocked};
+use crate::ffi::trampoline::shielded;
+use crate::ffi::{Obj, Raised, Ref, Res, value};
+use crate::handle::Handle;
+use crate::imports;
+use crate::loop_state::{Job, LoopState, Target};
+use crate::task::step::{self, Inside};
+
+type This = Ref<LoopState>;
+
+/// Every so many turns the doorbell is emptied even if no wait was cut short by it.
+const TURNS_PER_DOORBELL_CHECK: u32 = 4096;
+
+/// `_run()`: turns until `stop()`.
+pub(crate) fn run(this: &This) -> Res<Obj> {
+    this.check_closed()?;
+    if this.running.replace(true) {
+        return Err(Raised::runtime_error("This event loop is already running"));
+    }
+    this.thread_ident.set(gc::thread_ident());
+    let result = turns(this);
+    this.stopping.set(false);
+    this.running.set(false);
+    this.thread_ident.set(0);
+    // A loop that stops has still sent what it wrote.
+    let flushed = flush(this);
+    result.and(flushed).map(|()| Obj::none())
+}
+
+fn turns(this: &This) -> Res<()> {
+    let mut discarded = Vec::new();
+    let mut count: u32 = 0;
+    loop {
+        count = count.wrapping_add(1);
+        turn(this, &mut discarded)?;
+        if count % TURNS_PER_DOORBELL_CHECK == 0 {
+            empty_doorbell(this);
+        }
+        if this.stopping.get() {
+            return Ok(());
+        }
+    }
+}
+
+#[inline]
+fn turn(this: &This, discarded: &mut Vec<Job>) -> Res<()> {
+    let engine = &this.engine;
+    engine.prune_timers(Job::is_cancelled, discarded);
+    discarded.clear();
+    let idle = if this.stopping.get() { Idle::MustNotBlock } else { Idle::MayBlock };
+    let plan = if this.time_replaced.get() { plan_by_python(this, idle)? } else { engine.plan(idle) };
+    match plan {
+        Plan::Skip => {}
+        Plan::Check => engine.wait(&plan).map_err(crate::error::raise)?,
+        Plan::Block(_) => block(this, &plan)?,
+    }
+    gc::check_signals()?;
+    let now = if engine.timers_len() > 0 { this.now()? } else { Deadline(0) };
+    engine.collect(now, Job::is_cancelled, discarded);
+    discarded.clear();
+
+    engine.begin_turn();
+    this.in_turn.set(true);
+    let mut result = Ok(());
+    while let Some(job) = engine.next_job() {
+        result = if this.debug.get() { run_watched(this, job) } else { run_job(this, job) };
+        if result.is_err() {
+            break;
+        }
+    }
+    engine.end_turn();
+    this.in_turn.set(false);
+    if this.unflushed.borrow().is_empty() {
+        return result;
+    }
+    match result {
+        Ok(()) => flush(this),
+        Err(raised) => {
+            // What was written before the exception counts as sent.
+            let exc = raised.take();
+            let flushed = flush(this);
+            if let Err(second) = flushed {
+                second.write_unraisable(this.as_obj());
+            }
+            Err(Raised::restore(exc))
+        }
+    }
+}
+
+/// With a clock of Python's making, deadlines are compared with it, and never slept for: only it knows
+/// how long they are.
+#[cold]
+fn plan_by_python(this: &This, idle: Idle) -> Res<Plan> {
+    let plan = this.engine.plan(idle);
+    let Plan::Block(Some(deadline)) = plan else { return Ok(plan) };
+    let ahead = match this.now() {
+        Ok(now) => deadline.since(now),
+        Err(raised) => {
+            this.engine.abandon(plan);
+            return Err(raised);
+        }
+    };
+    Ok(Plan::Block(Some(clock::now().after(ahead))))
+}
+
+fn block(this: &This, plan: &Plan) -> Res<()> {
+    let waited = {
+        let engine = Unlocked::new(&this.engine);
+        gc::detached(move || engine.get().wait(plan))
+    };
+    waited.map_err(crate::error::raise)?;
+    if this.engine.ready_len() == 0 && this.doorbell.borrow().is_some() {
+        empty_doorbell(this);
+    }
+    Ok(())
+}
+
+/// Runs one job. Comes back with an error only for what must leave the loop.
+#[inline]
+fn run_job(this: &This, job: Job) -> Res<()> {
+    match shielded(|| run_unshielded(this, job)) {
+        Ok(()) => Ok(()),
+        Err(raised) if raised.leaves_the_loop() => Err(raised),
+        Err(raised) => report_stray(this, raised),
+    }
+}
+
+#[inline]
+fn run_unshielded(this: &This, job: Job) -> Res<()> {
+    match job {
+        Job::Task(task) => step::step(&task, Inside::Nothing),
+        Job::Handle(handle) => {
+            handle.set_scheduled(false);
+            Handle::run(&handle)
+        }
+        Job::Sleep(sleep) => {
+            sleep.elapse();
+            Ok(())
+        }
+        Job::Io(token, readiness) => dispatch(this, token, readiness),
+        Job::Transport(transport, stage) => transport.run(stage),
+        Job::Listener(listener) => listener.retry(),
+    }
+}
+
+fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<()> {
+    enum To {
+        Stream(Ref<crate::transport::stream::StreamTransport>),
+        Listener(Ref<crate::transport::listener::Listener>),
+        Watch,
+    }
+    let to = this.engine.with_target(token, |target| match target {
+        Target::Stream(transport) => To::Stream(transport.clone()),
+        Target::Listener(listener) => To::Listener(listener.clone()),
+        Target::Watch { .. } => To::Watch,
+    });
+    match to {
+        Some(To::Stream(transport)) => transport.handle_readiness(readiness),
+        Some(To::Listener(listener)) => listener.handle_readable(),
+        Some(To::Watch) => watch_fd::dispatch(this, token, readiness),
+        None => Ok(()),
+    }
+}
+
+/// An exception that belongs to no callback: ours, then.
+#[cold]
+fn report_stray(this: &This, raised: Raised) -> Res<()> {
+    let exc = raised.take();
+    LoopState::report(this, "Exception in the event loop", Some(&exc), &[])
+}
+
+/// Debug mode: callbacks that hold the loop are named.
+#[cold]
+fn run_watched(this: &This, job: Job) -> Res<()> {
+    let subject = match &job {
+        Job::Task(task) => Some(task.to_obj()),
+        Job::Handle(handle) => Some(handle.to_obj()),
+        Job::Transport(transport, _) => Some(transport.to_obj()),
+        Job::Sleep(_) | Job::Io(..) | Job::Listener(_) => None,
+    };
+    let began = clock::now();
+    let result = run_job(this, job);
+    let seconds = clock::now().since(began).as_secs_f64();
+    if result.is_ok() && seconds >= this.slow_callback_duration.get() {
+        let text = match subject {
+            Some(subject) => describe(&subject)?,
+            None => "an I/O callback".to_owned(),
+        };
+        let warning = imports::get().logger.attr(&crate::names::get().warning)?;
+        let template = value::str("Executing %s took %.3f seconds")?;
+        warning.call(&[&template, &value::str(&text)?, &value::float(seconds)?])?;
+    }
+    result
+}
+
+/// As asyncio's: a task's own text, where a handle only steps a task.
+fn describe(subject: &Obj) -> Res<String> {
+    if let Some(handle) = Ref::<Handle>::downcast(subject) {
+        return handle.as_obj().repr();
+    }
+    subject.repr()
+}
+
+/// Sends what this turn's jobs wrote, one send per transport.
+pub(crate) fn flush(this: &This) -> Res<()> {
+    let mut result = Ok(());
+    // A protocol told to resume may write again: until nobody has anything left.
+    loop {
+        let mut transports = this.unflushed.take();
+        if transports.is_empty() {
+            // Keep the memory.
+            if this.unflushed.borrow().is_empty() {
+                this.unflushed.replace(transports);
+            }
+            return result;
+        }
+        for transport in transports.drain(..) {
+            transport.clear_unflushed();
+            let flushed = shielded(|| transport.flush());
+            let flushed = match flushed {
+                Ok(()) => Ok(()),
+                Err(raised) if raised.leaves_the_loop() => Err(raised),
+                Err(raised) => report_stray(this, raised),
+            };
+            if result.is_ok() {
+                result = flushed;
+            } else if let Err(second) = flushed {
+                second.write_unraisable(this.as_obj());
+            }
+        }
+        if this.unflushed.borrow().is_empty() {
+            this.unflushed.replace(transports);
+            return result;
+        }
+    }
+}
+
+/// `_doorbell()`: the write end, for `signal.set_wakeup_fd`.
+pub(crate) fn doorbell(this: &This) -> Res<Obj> {
+    this.check_closed()?;
+    let missing = this.doorbell.borrow().is_none();
+    if missing {
+        let made = UnixStream::pair().and_then(|(bell, button)| {
+            bell.set_nonblocking(true)?;
+            button.set_nonblocking(true)?;
+            Ok((button, bell))
+        });
+        let (button, bell) = made.map_err(|error| crate::error::raise_io(&error))?;
+        this.engine.add_doorbell(bell.as_raw_fd()).map_err(crate::error::raise)?;
+        *this.doorbell.borrow_mut() = Some((button, bell));
+    }
+    let fd = this.doorbell.borrow().as_ref().map_or(-1, |(button, _)| button.as_raw_fd());
+    value::int(i64::from(fd))
+}
+
+/// The bytes mean nothing: Python knows which signals came.
+fn empty_doorbell(this: &This) {
+    let doorbell = this.doorbell.borrow();
+    let Some((_, bell)) = doorbell.as_ref() else { return };
+    let mut bytes = [0; 512];
+    let mut bell = bell;
+    while matches!(bell.read(&mut bytes), Ok(n) if n == bytes.len()) {}
+}
+
+/// `_shutdown()`: lets go of everything. Idempotent.
+pub(crate) fn shutdown(this: &This) -> Res<Obj> {
+    if this.running.get() {
+        return Err(Raised::runtime_error("Cannot close a running event loop"));
+    }
+    let flushed = flush(this);
+    this.closed.set(true);
+    let left = this.engine.shutdown();
+    let doorbell = this.doorbell.borrow_mut().take();
+    drop(doorbell);
+    drop(left);
+    drop(this.scratch.take());
+    flushed.map(|()| Obj::none())
+}

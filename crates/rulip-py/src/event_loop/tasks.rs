@@ -1,0 +1,146 @@
+//! `create_task`, the task factory, `create_future`.
+
+use crate::ffi::trampoline::Args;
+use crate::ffi::{Obj, Raised, Ref, Res, value};
+use crate::future::Future;
+use crate::loop_state::LoopState;
+use crate::task::Task;
+use crate::{imports, names};
+
+type This = Ref<LoopState>;
+
+/// The keywords of a `create_task` call.
+#[derive(Default)]
+struct Keywords {
+    name: Option<Obj>,
+    context: Option<Obj>,
+    /// Whether `name` and `context` were written at all.
+    given: Vec<(Obj, Obj)>,
+    eager_start: Option<Obj>,
+    unknown: Option<Obj>,
+}
+
+fn keywords(args: &Args<'_>) -> Keywords {
+    let mut found = Keywords::default();
+    for (name, item) in args.keywords() {
+        found.given.push((name.clone(), item.clone()));
+        let given = || Some(item).filter(|item| !item.is_none()).cloned();
+        if value::text_is(&name, c"name") {
+            found.name = given();
+        } else if value::text_is(&name, c"context") {
+            found.context = given();
+        } else if value::text_is(&name, c"eager_start") {
+            found.eager_start = given();
+        } else {
+            found.unknown = Some(name.clone());
+        }
+    }
+    found
+}
+
+/// `create_task(coro, *, name=None, context=None, **kwargs)`.
+#[inline]
+pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
+    let coro = match args.positional() {
+        [coro] => coro,
+        [] => return Err(Raised::type_error("create_task() missing 1 required positional argument: 'coro'")),
+        _ => {
+            return Err(Raised::type_error(&format!(
+                "create_task() takes 2 positional arguments but {} were given",
+                args.positional().len() + 1
+            )));
+        }
+    };
+    this.check_closed()?;
+    if !args.has_keywords() && !this.task_factory.is_set() {
+        return Task::spawn(this, coro, None, None).map(Ref::into_obj);
+    }
+    create_with_keywords(this, coro, keywords(args))
+}
+
+fn create_with_keywords(this: &This, coro: &Obj, found: Keywords) -> Res<Obj> {
+    let version = imports::get().version;
+    // 3.13.3 began to pass everything on; before, other keywords were errors.
+    let passes_on = version >= (3, 13, 3);
+    if let Some(factory) = this.task_factory.get() {
+        if !passes_on {
+            if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
+                return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
+            }
+            return through_old_factory(this, &factory, coro, &found);
+        }
+        let passed = value::dict()?;
+        for (name, item) in &found.given {
+            // 3.13.3 and 3.13.4 set the name afterwards; the others leave it to the factory.
+            value::dict_set(&passed, name, item)?;
+        }
+        return factory.call_tuple(&value::tuple(&[this.as_obj(), coro])?, Some(&passed));
+    }
+    if let Some(unknown) = &found.unknown {
+        return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
+    }
+    match &found.eager_start {
+        None => Task::spawn(this, coro, found.name.as_ref(), found.context).map(Ref::into_obj),
+        Some(_) if !passes_on => Err(crate::future::slots::unexpected_keyword(
+            "create_task",
+            &value::interned(c"eager_start")?,
+        )),
+        Some(eager) => Task::spawn_perhaps_eagerly(
+            this,
+            coro,
+            found.name.as_ref(),
+            found.context,
+            eager.is_true()?,
+        )
+        .map(Ref::into_obj),
+    }
+}
+
+fn through_old_factory(this: &This, factory: &Obj, coro: &Obj, found: &Keywords) -> Res<Obj> {
+    let task = match &found.context {
+        None => factory.call(&[this.as_obj(), coro])?,
+        Some(context) => {
+            let passed = value::dict()?;
+            value::dict_set(&passed, &names::get().context, context)?;
+            factory.call_tuple(&value::tuple(&[this.as_obj(), coro])?, Some(&passed))?
+        }
+    };
+    if cfg!(Py_3_12) {
+        // As asyncio: whatever the name is, even None.
+        let name = found.name.clone().unwrap_or_else(Obj::none);
+        if cfg!(Py_3_13) || found.name.is_some() {
+            task.method1(&names::get().set_name, &name)?;
+        }
+        return Ok(task);
+    }
+    if let Some(name) = &found.name {
+        match task.attr_opt(&names::get().set_name)? {
+            Some(set_name) => drop(set_name.call1(name)?),
+            None => {
+                let text = value::str(
+                    "Task.set_name() was added in Python 3.8, the method support will be mandatory for third-party task implementations since 3.13.",
+                )?;
+                imports::get().warn.call(&[&text, &crate::task::builtin("DeprecationWarning")?, &value::int(3)?])?;
+            }
+        }
+    }
+    Ok(task)
+}
+
+/// `set_task_factory(factory)`.
+pub(crate) fn set_task_factory(this: &This, factory: &Obj) -> Res<Obj> {
+    if factory.is_none() {
+        this.task_factory.set(None);
+    } else if factory.is_callable() {
+        this.task_factory.set(Some(factory.clone()));
+    } else {
+        return Err(Raised::type_error("task factory must be a callable or None"));
+    }
+    Ok(Obj::none())
+}
+
+/// `create_future()`.
+#[inline]
+pub(crate) fn create_future(this: &This) -> Res<Obj> {
+    Ref::<Future>::create(this).map(Ref::into_obj)
+}

@@ -1,0 +1,79 @@
+//! Bytes objects as buffers: made from memory, filled in place, read without a copy.
+
+use pyo3::ffi as c;
+
+use super::error::Res;
+use super::object::Obj;
+
+/// A new bytes object with these contents.
+#[inline]
+pub(crate) fn from_slice(data: &[u8]) -> Res<Obj> {
+    // SAFETY: a valid range; returns an owned reference or raises.
+    unsafe { Obj::from_owned(c::PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len().cast_signed())) }
+}
+
+/// Whether it is exactly a bytes object: immutable, and its deallocation runs nobody's code.
+#[inline]
+pub(crate) fn is_exact(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyBytes_CheckExact(obj.as_ptr()) != 0 }
+}
+
+/// An owned, exact bytes object: the chunk type of write queues.
+#[derive(Debug)]
+pub(crate) struct Bytes(Obj);
+
+impl Bytes {
+    /// Takes over an exact bytes object.
+    #[inline]
+    pub(crate) fn new(obj: Obj) -> Result<Self, Obj> {
+        if is_exact(&obj) { Ok(Self(obj)) } else { Err(obj) }
+    }
+
+    /// A copy of any memory.
+    pub(crate) fn copy_of(data: &[u8]) -> Res<Self> {
+        from_slice(data).map(Self)
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        let ptr = self.0.as_ptr();
+        // SAFETY: an exact bytes object owns this range and never changes it.
+        unsafe {
+            let data = c::PyBytes_AS_STRING(ptr).cast::<u8>();
+            std::slice::from_raw_parts(data, c::Py_SIZE(ptr).unsigned_abs())
+        }
+    }
+}
+
+/// A new bytes object of `capacity`, filled by `fill`, cut to what `fill` says it wrote.
+pub(crate) fn filled<E>(
+    capacity: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+) -> Res<Result<(Obj, usize), E>> {
+    // SAFETY: uninitialised bytes of our own until returned; nobody else can see them. They are
+    // zeroed only where `fill` could read, which it does not: it hands them to recv.
+    unsafe {
+        let mut ptr = Obj::from_owned(c::PyBytes_FromStringAndSize(std::ptr::null(), capacity.cast_signed()))?.into_ptr();
+        let data = c::PyBytes_AS_STRING(ptr).cast::<u8>().cast_mut();
+        let result = fill(std::slice::from_raw_parts_mut(data, capacity));
+        match result {
+            Ok(written) => {
+                if written < capacity && _PyBytes_Resize(&mut ptr, written.cast_signed()) < 0 {
+                    return Err(super::error::Raised::assume_set());
+                }
+                Ok(Ok((Obj::from_owned_unchecked(ptr), written)))
+            }
+            Err(err) => {
+                drop(Obj::from_owned_unchecked(ptr));
+                Ok(Err(err))
+            }
+        }
+    }
+}
+
+unsafe extern "C" {
+    fn _PyBytes_Resize(bytes: *mut *mut c::PyObject, newsize: c::Py_ssize_t) -> std::ffi::c_int;
+}

@@ -1,0 +1,105 @@
+//! A callback's positional arguments, kept inside its handle: up to three without a tuple.
+//!
+//! The places stand behind one scratch place, so that a bound method is called without copying
+//! its arguments.
+
+use std::cell::Cell;
+use std::ffi::c_int;
+use std::ptr;
+
+use pyo3::ffi as c;
+
+use super::error::Res;
+use super::object::Obj;
+use super::slot::Visit;
+use super::value;
+
+/// `count` of arguments that stand in a tuple in the first place.
+const PACKED: u8 = u8::MAX;
+const INLINE: usize = 3;
+
+/// The arguments. Dropping them is the owner's business: see [`InlineArgs::take`].
+pub(crate) struct InlineArgs {
+    count: Cell<u8>,
+    places: Cell<[*mut c::PyObject; INLINE]>,
+}
+
+impl InlineArgs {
+    #[inline]
+    pub(crate) fn new(args: &[Obj]) -> Res<Self> {
+        let mut places = [ptr::null_mut(); INLINE];
+        if args.len() <= INLINE {
+            for (place, arg) in places.iter_mut().zip(args) {
+                *place = arg.clone().into_ptr();
+            }
+            #[allow(clippy::cast_possible_truncation, reason = "at most three")]
+            return Ok(Self { count: Cell::new(args.len() as u8), places: Cell::new(places) });
+        }
+        places[0] = value::tuple_of(args)?.into_ptr();
+        Ok(Self { count: Cell::new(PACKED), places: Cell::new(places) })
+    }
+
+    /// One argument, taken over.
+    #[inline]
+    pub(crate) fn one(arg: Obj) -> Self {
+        Self { count: Cell::new(1), places: Cell::new([arg.into_ptr(), ptr::null_mut(), ptr::null_mut()]) }
+    }
+
+    /// Calls `callable` with them. `shared`: somebody else may take them away meanwhile, so the
+    /// call keeps references of its own.
+    #[inline]
+    pub(crate) fn call(&self, callable: &Obj, shared: bool) -> Res<Obj> {
+        let places = self.places.get();
+        let count = self.count.get();
+        if count == PACKED {
+            // SAFETY: the first place owns a tuple; this keeps it for the call.
+            let packed = unsafe { Obj::from_borrowed(places[0]) };
+            return callable.call_tuple(&packed, None);
+        }
+        let n = usize::from(count);
+        let mut stack = [ptr::null_mut(), places[0], places[1], places[2]];
+        let mut kept: [Option<Obj>; INLINE] = [None, None, None];
+        if shared {
+            for (keep, place) in kept.iter_mut().zip(&places[..n]) {
+                // SAFETY: the first `n` places own live objects.
+                *keep = Some(unsafe { Obj::from_borrowed(*place) });
+            }
+        }
+        // SAFETY: a scratch place, then `n` objects alive through the places or through `kept`.
+        unsafe { callable.call_raw(stack.as_mut_ptr(), n) }
+    }
+
+    /// The arguments as a tuple.
+    pub(crate) fn to_tuple(&self) -> Res<Obj> {
+        let places = self.places.get();
+        let count = self.count.get();
+        if count == PACKED {
+            // SAFETY: the first place owns a tuple.
+            return Ok(unsafe { Obj::from_borrowed(places[0]) });
+        }
+        // SAFETY: the first `count` places own live objects.
+        let items: Vec<Obj> =
+            places[..usize::from(count)].iter().map(|place| unsafe { Obj::from_borrowed(*place) }).collect();
+        value::tuple_of(&items)
+    }
+
+    /// Moves the references out, for the caller to drop.
+    #[inline]
+    pub(crate) fn take(&self) -> [Option<Obj>; INLINE] {
+        let places = self.places.replace([ptr::null_mut(); INLINE]);
+        self.count.set(0);
+        // SAFETY: each place that is set owns its reference, which moves out.
+        places.map(|place| (!place.is_null()).then(|| unsafe { Obj::from_owned_unchecked(place) }))
+    }
+
+    pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        self.places.get().iter().try_for_each(|place| visit.raw(*place))
+    }
+}
+
+impl Drop for InlineArgs {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}

@@ -1,0 +1,371 @@
+//! Our own heap types: layout, allocation with freelists, typed references.
+//!
+//! A native type `T` is the body of `Instance<T>`: a CPython object head followed by `T`. Its
+//! fields are cells, so `&T` is all that anybody ever gets. Not here: how a type is described to
+//! CPython (`spec.rs`).
+//!
+//! Invariant: a body is fully written before anybody else can see the object, and dropped exactly
+//! once, in `dealloc`, after the object was taken from the garbage collector.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::ffi as c;
+
+use super::error::{Raised, Res};
+use super::object::Obj;
+use super::slot::Visit;
+
+unsafe extern "C" {
+    fn _Py_NewReference(op: *mut c::PyObject);
+}
+
+/// How many dead objects of one type wait for reuse.
+const FREELIST_LENGTH: usize = 512;
+
+/// A Python object of ours.
+#[repr(C)]
+pub(crate) struct Instance<T> {
+    head: c::PyObject,
+    body: T,
+}
+
+/// The type object of a native type, and its dead instances.
+pub(crate) struct TypeCell {
+    ptr: AtomicPtr<c::PyTypeObject>,
+    free: UnsafeCell<Vec<*mut c::PyObject>>,
+}
+
+// SAFETY: the freelist is only touched attached (GIL held); the pointer is atomic.
+unsafe impl Sync for TypeCell {}
+
+impl TypeCell {
+    pub(crate) const fn new() -> Self {
+        Self { ptr: AtomicPtr::new(std::ptr::null_mut()), free: UnsafeCell::new(Vec::new()) }
+    }
+
+    #[inline]
+    pub(crate) fn ptr(&self) -> *mut c::PyTypeObject {
+        self.ptr.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, ptr: *mut c::PyTypeObject) {
+        self.ptr.store(ptr, Ordering::Relaxed);
+    }
+
+    /// The type as an object.
+    pub(crate) fn obj(&self) -> Obj {
+        // SAFETY: set at module initialisation and never freed.
+        unsafe { Obj::from_borrowed(self.ptr().cast()) }
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<*mut c::PyObject> {
+        // SAFETY: attached, and nothing in here calls out, so the access is exclusive.
+        unsafe { (*self.free.get()).pop() }
+    }
+
+    #[inline]
+    fn push(&self, ptr: *mut c::PyObject) -> bool {
+        // SAFETY: as in `pop`.
+        let free = unsafe { &mut *self.free.get() };
+        if free.len() >= FREELIST_LENGTH {
+            return false;
+        }
+        free.push(ptr);
+        true
+    }
+}
+
+/// The body of a native type.
+///
+/// # Safety
+/// `type_cell` is this type's own; `traverse` visits every reference held; `Extends` parents
+/// stand first in a `#[repr(C)]` body.
+pub(crate) unsafe trait Native: Sized + 'static {
+    /// Whether dead instances are kept for reuse (small types that come and go).
+    const RECYCLED: bool = false;
+    /// Whether `finalize` must be asked about.
+    const HAS_FINALIZER: bool = false;
+
+    fn type_cell() -> &'static TypeCell;
+
+    /// Shows every owned reference to the collector.
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int>;
+
+    /// Drops references that may be part of a cycle.
+    fn clear(&self);
+
+    /// The head of the weak reference list, if the type has one and there are any.
+    fn weakrefs(&self) -> *mut c::PyObject {
+        std::ptr::null_mut()
+    }
+
+    /// Whether dropping it now has something to report.
+    fn wants_finalizer(&self) -> bool {
+        false
+    }
+
+    /// What `__del__` would do.
+    fn finalize(_this: &Ref<Self>) {}
+
+    /// Last words before the body is dropped: take it out of borrowed registries.
+    fn unlink(&self, _me: *mut c::PyObject) {}
+}
+
+/// `Self`'s body starts with a `P`.
+///
+/// # Safety
+/// `Self` is `#[repr(C)]` and its first field is `P`.
+pub(crate) unsafe trait Extends<P: Native>: Native {}
+
+/// An owned, typed reference to a native object.
+#[repr(transparent)]
+pub(crate) struct Ref<T: Native>(Obj, PhantomData<T>);
+
+impl<T: Native> Ref<T> {
+    /// Allocates an instance of exactly `T`.
+    #[inline]
+    pub(crate) fn new(body: T) -> Res<Self> {
+        let cell = T::type_cell();
+        if T::RECYCLED {
+            if let Some(ptr) = cell.pop() {
+                // SAFETY: a dead instance of this very type, its memory intact and untracked.
+                unsafe {
+                    _Py_NewReference(ptr);
+                    (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
+                    c::PyObject_GC_Track(ptr.cast());
+                    return Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData));
+                }
+            }
+        }
+        // SAFETY: a ready heap type.
+        unsafe { Self::in_type(cell.ptr(), body) }
+    }
+
+    /// Allocates an instance of `T` or a Python subclass of it.
+    ///
+    /// # Safety
+    /// `kind` is `T`'s type or derives from it.
+    pub(crate) unsafe fn in_type(kind: *mut c::PyTypeObject, body: T) -> Res<Self> {
+        // SAFETY: a ready type; tp_alloc returns an owned, zeroed instance or raises.
+        unsafe {
+            let alloc = (*kind).tp_alloc.unwrap_or(c::PyType_GenericAlloc);
+            let ptr = alloc(kind, 0);
+            if ptr.is_null() {
+                return Err(Raised::assume_set());
+            }
+            (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
+            Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData))
+        }
+    }
+
+    /// # Safety
+    /// `obj` is an instance of `T` or a type extending it.
+    #[inline]
+    pub(crate) unsafe fn from_obj_unchecked(obj: Obj) -> Self {
+        Self(obj, PhantomData)
+    }
+
+    /// `obj` as a `T`, if it is one or derives from one.
+    #[inline]
+    pub(crate) fn downcast(obj: &Obj) -> Option<&Self> {
+        let kind = T::type_cell().ptr();
+        // SAFETY: both are live types.
+        let fits = obj.type_ptr() == kind || unsafe { c::PyType_IsSubtype(obj.type_ptr(), kind) } != 0;
+        // SAFETY: checked; Ref is a transparent Obj.
+        fits.then(|| unsafe { &*std::ptr::from_ref(obj).cast::<Self>() })
+    }
+
+    /// `obj` as a `T`, if its type is exactly that: one comparison.
+    #[inline]
+    pub(crate) fn exact(obj: &Obj) -> Option<&Self> {
+        if obj.type_ptr() == T::type_cell().ptr() {
+            // SAFETY: checked; Ref is a transparent Obj.
+            Some(unsafe { &*std::ptr::from_ref(obj).cast::<Self>() })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    pub(crate) fn as_obj(&self) -> &Obj {
+        &self.0
+    }
+
+    #[inline]
+    pub(crate) fn to_obj(&self) -> Obj {
+        self.0.clone()
+    }
+
+    #[inline]
+    pub(crate) fn into_obj(self) -> Obj {
+        self.0
+    }
+
+    /// The same object seen as its parent.
+    #[inline]
+    pub(crate) fn parent<P: Native>(&self) -> &Ref<P>
+    where
+        T: Extends<P>,
+    {
+        // SAFETY: `Extends` promises that P's body stands first.
+        unsafe { &*std::ptr::from_ref(self).cast::<Ref<P>>() }
+    }
+
+    #[inline]
+    pub(crate) fn into_parent<P: Native>(self) -> Ref<P>
+    where
+        T: Extends<P>,
+    {
+        Ref(self.0, PhantomData)
+    }
+}
+
+/// Allocates an instance of `kind`, which CPython passed to `T`'s own `tp_new`.
+pub(crate) fn allocate<T: Native>(kind: *mut c::PyTypeObject, body: T) -> Res<Obj> {
+    let ours = T::type_cell().ptr();
+    // SAFETY: both are live types.
+    if kind != ours && unsafe { c::PyType_IsSubtype(kind, ours) } == 0 {
+        return Err(Raised::type_error("not a subtype"));
+    }
+    // SAFETY: checked.
+    unsafe { Ref::<T>::in_type(kind, body) }.map(Ref::into_obj)
+}
+
+impl<T: Native> Deref for Ref<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: an instance of T, kept alive by our reference.
+        unsafe { body_of(self.0.as_ptr()) }
+    }
+}
+
+impl<T: Native> Clone for Ref<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<T: Native> std::fmt::Debug for Ref<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A pointer to a live native object that does not own it: the owner removes it (`unlink`) before
+/// the object dies.
+pub(crate) struct Unowned<T: Native>(*mut c::PyObject, PhantomData<T>);
+
+impl<T: Native> Unowned<T> {
+    pub(crate) fn of(obj: &Ref<T>) -> Self {
+        Self(obj.0.as_ptr(), PhantomData)
+    }
+
+    /// A new reference, unless the object is being torn down.
+    pub(crate) fn upgrade(&self) -> Option<Ref<T>> {
+        // SAFETY: `unlink` runs before the memory goes, so the head can be read; a count of
+        // zero means that the deallocation has begun.
+        unsafe {
+            if c::Py_REFCNT(self.0) <= 0 {
+                return None;
+            }
+            Some(Ref(Obj::from_borrowed(self.0), PhantomData))
+        }
+    }
+}
+
+impl<T: Native> Clone for Unowned<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Native> Copy for Unowned<T> {}
+
+#[inline]
+unsafe fn body_of<'a, T>(ptr: *mut c::PyObject) -> &'a T {
+    // SAFETY: the caller passes a live instance of T.
+    unsafe { &(*ptr.cast::<Instance<T>>()).body }
+}
+
+/// The offset of a field of the body from the start of the object.
+pub(crate) const fn body_offset<T>(field: usize) -> usize {
+    std::mem::offset_of!(Instance<T>, body) + field
+}
+
+/// `tp_dealloc`.
+pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
+    // SAFETY: CPython calls this once, when the last reference is gone; the order is that of
+    // every collected type: finalizer, untrack, weak references, body, memory, type.
+    unsafe {
+        let exact = c::Py_TYPE(ptr) == T::type_cell().ptr();
+        if T::HAS_FINALIZER
+            && exact
+            && body_of::<T>(ptr).wants_finalizer()
+            && c::PyObject_CallFinalizerFromDealloc(ptr) < 0
+        {
+            return; // resurrected
+        }
+        c::PyObject_GC_UnTrack(ptr.cast());
+        let body = body_of::<T>(ptr);
+        if !body.weakrefs().is_null() {
+            c::PyObject_ClearWeakRefs(ptr);
+        }
+        body.unlink(ptr);
+        std::ptr::drop_in_place(&raw mut (*ptr.cast::<Instance<T>>()).body);
+        if T::RECYCLED
+            && exact
+            && (!T::HAS_FINALIZER || c::PyObject_GC_IsFinalized(ptr) == 0)
+            && T::type_cell().push(ptr)
+        {
+            return; // keeps its reference to the type
+        }
+        let kind = c::Py_TYPE(ptr);
+        let free = (*kind).tp_free.unwrap_or(c::PyObject_GC_Del);
+        free(ptr.cast());
+        c::Py_DECREF(kind.cast());
+    }
+}
+
+/// `tp_traverse`.
+pub(crate) unsafe extern "C" fn traverse<T: Native>(
+    ptr: *mut c::PyObject,
+    proc: c::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    let visit = Visit::new(proc, arg);
+    // SAFETY: the collector passes live, tracked instances.
+    let body = unsafe { body_of::<T>(ptr) };
+    match visit.type_of(ptr).and_then(|()| body.traverse(&visit)) {
+        Ok(()) => 0,
+        Err(code) => code,
+    }
+}
+
+/// `tp_clear`.
+pub(crate) unsafe extern "C" fn clear<T: Native>(ptr: *mut c::PyObject) -> c_int {
+    // SAFETY: the collector passes live instances.
+    unsafe { body_of::<T>(ptr) }.clear();
+    0
+}
+
+/// `tp_finalize`.
+pub(crate) unsafe extern "C" fn finalize<T: Native>(ptr: *mut c::PyObject) {
+    let _saved = super::error::SavedError::save();
+    // SAFETY: a live instance; the reference taken here is given back before returning.
+    let this = Ref::<T>(unsafe { Obj::from_borrowed(ptr) }, PhantomData);
+    let reported = super::trampoline::shielded(|| {
+        T::finalize(&this);
+        Ok(())
+    });
+    if let Err(raised) = reported {
+        raised.write_unraisable(this.as_obj());
+    }
+}

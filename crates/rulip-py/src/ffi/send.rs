@@ -1,0 +1,190 @@
+//! The generator protocol in both directions: driving coroutines, and being awaited.
+//!
+//! CPython asks an awaitable through `am_send` (3.11) or `tp_iternext` (3.12 on, which reads the
+//! result from a `StopIteration`). Raising that exception anew costs more than the rest of a step,
+//! so one instance is kept and reused whenever nobody else holds it.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use pyo3::ffi as c;
+
+use super::error::{Raised, Res};
+use super::native::{Native, Ref};
+use super::object::Obj;
+use super::trampoline::shielded;
+
+/// One step of a coroutine, or of an awaitable.
+pub(crate) enum Step {
+    /// It waits for this object.
+    Yield(Obj),
+    /// It is done, with this value.
+    Return(Obj),
+}
+
+/// `coro.send(None)`.
+#[inline]
+pub(crate) fn send_none(coro: &Obj) -> Res<Step> {
+    let mut out = ptr::null_mut();
+    // SAFETY: a live object; `out` receives an owned reference unless it raises.
+    unsafe {
+        match c::PyIter_Send(coro.as_ptr(), c::Py_None(), &mut out) {
+            c::PySendResult::PYGEN_NEXT => Ok(Step::Yield(Obj::from_owned_unchecked(out))),
+            c::PySendResult::PYGEN_RETURN => Ok(Step::Return(Obj::from_owned_unchecked(out))),
+            c::PySendResult::PYGEN_ERROR => Err(Raised::assume_set()),
+        }
+    }
+}
+
+/// Turns a raised `StopIteration` into the value it carries; another exception stays raised.
+pub(crate) fn stop_value(raised: Raised) -> Res<Obj> {
+    // SAFETY: a builtin exception class.
+    let stop = unsafe { c::PyErr_ExceptionMatches(c::PyExc_StopIteration) != 0 };
+    if !stop {
+        return Err(raised);
+    }
+    let exc = raised.take();
+    exc.attr(&crate::names::get().value)
+}
+
+/// Raises `StopIteration(value)`.
+fn raise_stop(value: Obj) -> Raised {
+    // SAFETY: the classes and objects are alive; a tuple or exception as value is wrapped in an
+    // explicit instance, since PyErr_SetObject would unpack it.
+    unsafe {
+        let raw = value.as_ptr();
+        if c::PyTuple_Check(raw) != 0 || c::PyExceptionInstance_Check(raw) != 0 {
+            let exc = c::PyObject_CallOneArg(c::PyExc_StopIteration, raw);
+            if !exc.is_null() {
+                c::PyErr_SetObject(c::PyExc_StopIteration, exc);
+                c::Py_DECREF(exc);
+            }
+        } else {
+            c::PyErr_SetObject(c::PyExc_StopIteration, raw);
+        }
+    }
+    Raised::assume_set()
+}
+
+#[cfg(Py_3_12)]
+mod reused {
+    //! The one `StopIteration` that is raised again and again.
+
+    use std::cell::Cell;
+    use std::ptr;
+
+    use pyo3::ffi as c;
+
+    use super::{Obj, Raised};
+
+    struct Kept(Cell<*mut c::PyObject>);
+
+    // SAFETY: only touched attached.
+    unsafe impl Sync for Kept {}
+
+    static KEPT: Kept = Kept(Cell::new(ptr::null_mut()));
+
+    pub(super) fn raise(value: Obj) -> Raised {
+        // SAFETY: the kept instance is a StopIteration that only we own (its count is one), so
+        // writing its value slot cannot be seen by anybody; then it is raised as CPython would.
+        unsafe {
+            let mut kept = KEPT.0.get();
+            if kept.is_null() {
+                kept = c::PyObject_CallNoArgs(c::PyExc_StopIteration);
+                if kept.is_null() {
+                    return Raised::assume_set();
+                }
+                KEPT.0.set(kept);
+            }
+            if c::Py_REFCNT(kept) != 1 {
+                return super::raise_stop(value);
+            }
+            let stop = kept.cast::<c::PyStopIterationObject>();
+            let old = (*stop).value;
+            (*stop).value = value.into_ptr();
+            c::Py_XDECREF(old);
+            c::Py_INCREF(kept);
+            c::PyErr_SetRaisedException(kept);
+        }
+        Raised::assume_set()
+    }
+}
+
+/// A native awaitable: what `await` does with it.
+pub(crate) trait Awaitable: Native {
+    /// Called with `None` sent in; an error is what the awaiting coroutine sees.
+    fn poll(this: &Ref<Self>) -> Res<Step>;
+}
+
+unsafe extern "C" fn iternext<T: Awaitable>(slf: *mut c::PyObject) -> *mut c::PyObject {
+    // SAFETY: called on an instance of T; borrowed for the call.
+    let this = std::mem::ManuallyDrop::new(unsafe {
+        Ref::<T>::from_obj_unchecked(Obj::from_owned_unchecked(slf))
+    });
+    match shielded(|| T::poll(&this)) {
+        Ok(Step::Yield(obj)) => obj.into_ptr(),
+        Ok(Step::Return(value)) => {
+            if !value.is_none() {
+                #[cfg(Py_3_12)]
+                let _raised = reused::raise(value);
+                #[cfg(not(Py_3_12))]
+                let _raised = raise_stop(value);
+            }
+            ptr::null_mut()
+        }
+        Err(_raised) => ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn send<T: Awaitable>(
+    slf: *mut c::PyObject,
+    _value: *mut c::PyObject,
+    out: *mut *mut c::PyObject,
+) -> c::PySendResult {
+    // SAFETY: called on an instance of T; borrowed for the call.
+    let this = std::mem::ManuallyDrop::new(unsafe {
+        Ref::<T>::from_obj_unchecked(Obj::from_owned_unchecked(slf))
+    });
+    let (obj, result) = match shielded(|| T::poll(&this)) {
+        Ok(Step::Yield(obj)) => (obj.into_ptr(), c::PySendResult::PYGEN_NEXT),
+        Ok(Step::Return(obj)) => (obj.into_ptr(), c::PySendResult::PYGEN_RETURN),
+        Err(_raised) => (ptr::null_mut(), c::PySendResult::PYGEN_ERROR),
+    };
+    // SAFETY: CPython passes a place for one pointer.
+    unsafe { *out = obj };
+    result
+}
+
+/// `tp_iternext` for an awaitable.
+pub(crate) fn iternext_slot<T: Awaitable>() -> *mut c_void {
+    iternext::<T> as unsafe extern "C" fn(*mut c::PyObject) -> *mut c::PyObject as *mut c_void
+}
+
+/// `am_send` for an awaitable.
+pub(crate) fn send_slot<T: Awaitable>() -> *mut c_void {
+    send::<T>
+        as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, *mut *mut c::PyObject) -> c::PySendResult
+        as *mut c_void
+}
+
+/// Raises `StopIteration(value)` for a Python-visible `send()`.
+pub(crate) fn stop_iteration(value: Obj) -> Raised {
+    if value.is_none() {
+        // SAFETY: a builtin exception class.
+        unsafe { c::PyErr_SetNone(c::PyExc_StopIteration) };
+        return Raised::assume_set();
+    }
+    raise_stop(value)
+}
+
+/// Whether it is exactly a generator: `yield from` was meant where `yield` was written.
+pub(crate) fn is_generator(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyGen_CheckExact(obj.as_ptr()) != 0 }
+}
+
+/// Whether it is exactly a coroutine of `async def`.
+pub(crate) fn is_coroutine(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyCoro_CheckExact(obj.as_ptr()) != 0 }
+}

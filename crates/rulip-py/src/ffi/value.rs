@@ -1,0 +1,278 @@
+//! Python values made from Rust values and read back.
+
+use pyo3::ffi as c;
+
+use super::error::{Raised, Res, status};
+use super::object::Obj;
+
+pub(crate) fn str(text: &str) -> Res<Obj> {
+    // SAFETY: valid UTF-8; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len().cast_signed())) }
+}
+
+/// An interned name.
+pub(crate) fn interned(text: &std::ffi::CStr) -> Res<Obj> {
+    // SAFETY: NUL-terminated UTF-8; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyUnicode_InternFromString(text.as_ptr())) }
+}
+
+/// The text of a str object.
+pub(crate) fn text(obj: &Obj) -> Res<String> {
+    let mut len = 0;
+    // SAFETY: raises unless it is a str; the text belongs to the live object.
+    unsafe {
+        let ptr = c::PyUnicode_AsUTF8AndSize(obj.as_ptr(), &mut len);
+        if ptr.is_null() {
+            return Err(Raised::assume_set());
+        }
+        let bytes = std::slice::from_raw_parts(ptr.cast::<u8>(), len.unsigned_abs());
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// Whether a str object has exactly this text.
+pub(crate) fn text_is(obj: &Obj, text: &std::ffi::CStr) -> bool {
+    // SAFETY: keyword names are str objects.
+    unsafe { c::PyUnicode_CompareWithASCIIString(obj.as_ptr(), text.as_ptr()) == 0 }
+}
+
+pub(crate) fn is_str(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyUnicode_Check(obj.as_ptr()) != 0 }
+}
+
+pub(crate) fn is_exact_str(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyUnicode_CheckExact(obj.as_ptr()) != 0 }
+}
+
+/// `str(obj)`.
+pub(crate) fn str_of(obj: &Obj) -> Res<Obj> {
+    // SAFETY: a live object; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyObject_Str(obj.as_ptr())) }
+}
+
+pub(crate) fn float(value: f64) -> Res<Obj> {
+    // SAFETY: an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyFloat_FromDouble(value)) }
+}
+
+/// A number as f64; raises `TypeError` for what is none.
+#[inline]
+pub(crate) fn as_f64(obj: &Obj) -> Res<f64> {
+    // SAFETY: a live object.
+    unsafe {
+        let value = c::PyFloat_AsDouble(obj.as_ptr());
+        if value == -1.0 && !c::PyErr_Occurred().is_null() {
+            return Err(Raised::assume_set());
+        }
+        Ok(value)
+    }
+}
+
+pub(crate) fn int(value: i64) -> Res<Obj> {
+    // SAFETY: an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyLong_FromLongLong(value)) }
+}
+
+pub(crate) fn uint(value: u64) -> Res<Obj> {
+    // SAFETY: an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyLong_FromUnsignedLongLong(value)) }
+}
+
+pub(crate) fn is_int(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyLong_Check(obj.as_ptr()) != 0 }
+}
+
+pub(crate) fn as_i64(obj: &Obj) -> Res<i64> {
+    // SAFETY: a live object.
+    unsafe {
+        let value = c::PyLong_AsLongLong(obj.as_ptr());
+        if value == -1 && !c::PyErr_Occurred().is_null() {
+            return Err(Raised::assume_set());
+        }
+        Ok(value)
+    }
+}
+
+/// The descriptor of an int or of an object with `fileno()`.
+pub(crate) fn as_descriptor(obj: &Obj) -> Res<i32> {
+    // SAFETY: a live object.
+    let fd = unsafe { c::PyObject_AsFileDescriptor(obj.as_ptr()) };
+    status(fd).map(|()| fd)
+}
+
+/// `hash(obj)`.
+pub(crate) fn hash(obj: &Obj) -> Res<isize> {
+    // SAFETY: a live object.
+    let hash = unsafe { c::PyObject_Hash(obj.as_ptr()) };
+    if hash == -1 { Err(Raised::assume_set()) } else { Ok(hash) }
+}
+
+pub(crate) fn tuple(items: &[&Obj]) -> Res<Obj> {
+    // SAFETY: a new tuple whose places are filled, each with a reference of its own.
+    unsafe {
+        let made = Obj::from_owned(c::PyTuple_New(items.len().cast_signed()))?;
+        for (i, item) in items.iter().enumerate() {
+            c::PyTuple_SET_ITEM(made.as_ptr(), i.cast_signed(), (*item).clone().into_ptr());
+        }
+        Ok(made)
+    }
+}
+
+/// A tuple of the objects in a slice.
+pub(crate) fn tuple_of(items: &[Obj]) -> Res<Obj> {
+    // SAFETY: as in `tuple`.
+    unsafe {
+        let made = Obj::from_owned(c::PyTuple_New(items.len().cast_signed()))?;
+        for (i, item) in items.iter().enumerate() {
+            c::PyTuple_SET_ITEM(made.as_ptr(), i.cast_signed(), item.clone().into_ptr());
+        }
+        Ok(made)
+    }
+}
+
+pub(crate) fn list(items: Vec<Obj>) -> Res<Obj> {
+    // SAFETY: a new list whose places are filled, each with the item's own reference.
+    unsafe {
+        let made = Obj::from_owned(c::PyList_New(items.len().cast_signed()))?;
+        for (i, item) in items.into_iter().enumerate() {
+            c::PyList_SET_ITEM(made.as_ptr(), i.cast_signed(), item.into_ptr());
+        }
+        Ok(made)
+    }
+}
+
+/// The items of a tuple, as new references.
+pub(crate) fn tuple_items(tuple: &Obj) -> Vec<Obj> {
+    // SAFETY: only called on tuples.
+    unsafe {
+        let len = c::PyTuple_GET_SIZE(tuple.as_ptr());
+        (0..len).map(|i| Obj::from_borrowed(c::PyTuple_GET_ITEM(tuple.as_ptr(), i))).collect()
+    }
+}
+
+pub(crate) fn dict() -> Res<Obj> {
+    // SAFETY: an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyDict_New()) }
+}
+
+pub(crate) fn dict_set(dict: &Obj, key: &Obj, value: &Obj) -> Res<()> {
+    // SAFETY: a dict and live objects.
+    status(unsafe { c::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
+}
+
+/// `dict.get(key)`.
+pub(crate) fn dict_get(dict: &Obj, key: &Obj) -> Res<Option<Obj>> {
+    // SAFETY: a dict and a live key; the borrowed result gets a reference of its own.
+    unsafe {
+        let found = c::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
+        if found.is_null() {
+            if !c::PyErr_Occurred().is_null() {
+                return Err(Raised::assume_set());
+            }
+            return Ok(None);
+        }
+        Ok(Some(Obj::from_borrowed(found)))
+    }
+}
+
+/// Removes a key; a missing one is no error.
+pub(crate) fn dict_remove(dict: &Obj, key: &Obj) -> Res<()> {
+    if dict_get(dict, key)?.is_some() {
+        // SAFETY: a dict and a live key.
+        return status(unsafe { c::PyDict_DelItem(dict.as_ptr(), key.as_ptr()) });
+    }
+    Ok(())
+}
+
+/// Copies one dict into another.
+pub(crate) fn dict_update(dict: &Obj, other: &Obj) -> Res<()> {
+    // SAFETY: two dicts.
+    status(unsafe { c::PyDict_Update(dict.as_ptr(), other.as_ptr()) })
+}
+
+/// A dict's pairs, as new references.
+pub(crate) fn dict_items(dict: &Obj) -> Vec<(Obj, Obj)> {
+    let mut items = Vec::new();
+    let (mut pos, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: a dict that nothing changes while we walk it.
+    unsafe {
+        while c::PyDict_Next(dict.as_ptr(), &mut pos, &mut key, &mut value) != 0 {
+            items.push((Obj::from_borrowed(key), Obj::from_borrowed(value)));
+        }
+    }
+    items
+}
+
+/// Reads memory of an object that supports the buffer protocol while `f` runs.
+pub(crate) fn with_buffer<R>(obj: &Obj, f: impl FnOnce(&[u8]) -> R) -> Res<R> {
+    // SAFETY: the view is filled by CPython, contiguous (PyBUF_SIMPLE), and released after use.
+    unsafe {
+        let mut view = std::mem::MaybeUninit::<c::Py_buffer>::uninit();
+        status(c::PyObject_GetBuffer(obj.as_ptr(), view.as_mut_ptr(), c::PyBUF_SIMPLE))?;
+        let mut view = view.assume_init();
+        let len = view.len.unsigned_abs();
+        let data = if len == 0 { &[][..] } else { std::slice::from_raw_parts(view.buf.cast::<u8>(), len) };
+        let result = f(data);
+        c::PyBuffer_Release(&mut view);
+        Ok(result)
+    }
+}
+
+/// A writable buffer exported by an object, held until dropped.
+pub(crate) struct WritableBuffer(Box<c::Py_buffer>);
+
+impl WritableBuffer {
+    pub(crate) fn new(obj: &Obj) -> Res<Self> {
+        // SAFETY: filled by CPython or raises; released in drop.
+        unsafe {
+            let mut view = Box::<c::Py_buffer>::new_uninit();
+            status(c::PyObject_GetBuffer(obj.as_ptr(), view.as_mut_ptr(), c::PyBUF_WRITABLE))?;
+            Ok(Self(view.assume_init()))
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len.unsigned_abs()
+    }
+
+    pub(crate) fn as_mut(&mut self) -> &mut [u8] {
+        if self.len() == 0 {
+            return &mut [];
+        }
+        // SAFETY: exported writable memory of this length, held for as long as `self`; with the
+        // GIL held and no Python code run meanwhile, nobody else writes it.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast::<u8>(), self.len()) }
+    }
+}
+
+impl Drop for WritableBuffer {
+    fn drop(&mut self) {
+        // SAFETY: acquired in `new`, released once.
+        unsafe { c::PyBuffer_Release(&mut *self.0) }
+    }
+}
+
+/// A path as the file system's encoding reads it.
+pub(crate) fn fs_decoded(path: &[u8]) -> Res<Obj> {
+    // SAFETY: a valid range; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), path.len().cast_signed())) }
+}
+
+/// Everything an iterable yields.
+pub(crate) fn iterate(iterable: &Obj) -> Res<Vec<Obj>> {
+    // SAFETY: an owned iterator or an exception; each item is owned.
+    unsafe {
+        let iterator = Obj::from_owned(c::PyObject_GetIter(iterable.as_ptr()))?;
+        let mut items = Vec::new();
+        loop {
+            let item = c::PyIter_Next(iterator.as_ptr());
+            if item.is_null() {
+                return if c::PyErr_Occurred().is_null() { Ok(items) } else { Err(Raised::assume_set()) };
+            }
+            items.push(Obj::from_owned_unchecked(item));
+        }
+    }
+}

@@ -1,0 +1,581 @@
+//! `Future`: a result that is not there yet, and who waits for it.
+//!
+//! What lives here: the state and its transitions, callbacks, cancelling. The Python face is in
+//! `slots.rs`, `iter(future)` in `iter.rs`. Not here: what a task does with it (`task`).
+//! Owner thread, as asyncio's: nothing is locked.
+//!
+//! | state | `result` holds | from |
+//! |---|---|---|
+//! | pending | nothing | made |
+//! | finished | the value, or the exception (`failed`) | `set_result`, `set_exception` |
+//! | cancelled | nothing | `cancel` |
+//!
+//! A native task that awaits a native future stands in the callback list as itself: no handle, no
+//! bound method, no context is made for it. Invariant: leaving `pending` empties the list once.
+
+pub(crate) mod iter;
+pub(crate) mod slots;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+
+use pyo3::ffi as c;
+
+use crate::ffi::inline_args::InlineArgs;
+use crate::ffi::native::{Extends, Native, TypeCell};
+use crate::ffi::send::{Awaitable, Step};
+use crate::ffi::slot::Visit;
+use crate::ffi::{Obj, Raised, Ref, Res, Slot, context, value};
+use crate::handle::Handle;
+use crate::loop_state::{Job, LoopState};
+use crate::task::Task;
+use crate::{imports, names};
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Pending,
+    Finished,
+    Failed,
+    Cancelled,
+}
+
+/// Who is told when a future is done.
+pub(crate) enum Callback {
+    /// A native task that awaits it.
+    Task(Ref<Task>),
+    /// `add_done_callback(callback, context=context)`.
+    Python { callback: Obj, context: Obj },
+}
+
+/// What few futures need.
+#[derive(Default)]
+struct Details {
+    /// The traceback the exception came with, put back each time it is raised.
+    exception_traceback: Option<Obj>,
+    cancel_message: Option<Obj>,
+    /// The `CancelledError` that ended a task, raised once by whoever asks first.
+    cancelled_error: Option<Obj>,
+    source_traceback: Option<Obj>,
+}
+
+/// The body of `_rulip.Future`.
+#[repr(C)]
+pub(crate) struct Future {
+    loop_: Slot,
+    result: Slot,
+    /// The first callback, and only then the others: most futures have one.
+    first: Cell<Option<Callback>>,
+    rest: Cell<Option<Box<Vec<Callback>>>>,
+    details: RefCell<Option<Box<Details>>>,
+    dict: Cell<*mut c::PyObject>,
+    weakrefs: Cell<*mut c::PyObject>,
+    state: Cell<State>,
+    /// `_asyncio_future_blocking`: it was yielded by an `await`, not by a stray `yield`.
+    blocking: Cell<bool>,
+    /// It holds an exception that nobody has looked at.
+    log_traceback: Cell<bool>,
+    /// `loop_` is a native loop.
+    native_loop: Cell<bool>,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for Future {
+    const RECYCLED: bool = true;
+    const HAS_FINALIZER: bool = true;
+
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.loop_.visit(visit)?;
+        self.result.visit(visit)?;
+        visit.raw(self.dict.get())?;
+        let first = self.first.take();
+        let seen = first.as_ref().map_or(Ok(()), |callback| callback.visit(visit));
+        self.first.set(first);
+        seen?;
+        let rest = self.rest.take();
+        let seen = rest.iter().flat_map(|list| list.iter()).try_for_each(|callback| callback.visit(visit));
+        self.rest.set(rest);
+        seen?;
+        let Ok(details) = self.details.try_borrow() else { return Ok(()) };
+        let Some(details) = details.as_ref() else { return Ok(()) };
+        [&details.exception_traceback, &details.cancel_message, &details.cancelled_error, &details.source_traceback]
+            .into_iter()
+            .flatten()
+            .try_for_each(|obj| visit.obj(obj))
+    }
+
+    fn clear(&self) {
+        drop(self.first.take());
+        drop(self.rest.take());
+        drop(self.result.take());
+        drop(self.details.take());
+        drop(self.take_dict());
+        drop(self.loop_.take());
+    }
+
+    fn weakrefs(&self) -> *mut c::PyObject {
+        self.weakrefs.get()
+    }
+
+    fn wants_finalizer(&self) -> bool {
+        self.log_traceback.get()
+    }
+
+    fn finalize(this: &Ref<Self>) {
+        this.report_unretrieved();
+    }
+
+    fn unlink(&self, _me: *mut c::PyObject) {
+        drop(self.take_dict());
+    }
+}
+
+// SAFETY: the same type.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Extends<Self> for Future {}
+
+impl Callback {
+    fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        match self {
+            Self::Task(task) => visit.obj(task.as_obj()),
+            Self::Python { callback, context } => visit.obj(callback).and_then(|()| visit.obj(context)),
+        }
+    }
+}
+
+impl Future {
+    pub(crate) const WEAKREFS_AT: usize = std::mem::offset_of!(Self, weakrefs);
+    pub(crate) const DICT_AT: usize = std::mem::offset_of!(Self, dict);
+
+    /// A pending future on a native loop.
+    #[inline]
+    pub(crate) fn pending(loop_: &Ref<LoopState>) -> Res<Self> {
+        let this = Self::blank();
+        this.attach(loop_.as_obj());
+        this.native_loop.set(true);
+        if loop_.debug.get() {
+            this.note_source()?;
+        }
+        Ok(this)
+    }
+
+    /// Without a loop yet: between `__new__` and `__init__`.
+    #[inline]
+    pub(crate) fn blank() -> Self {
+        Self {
+            loop_: Slot::empty(),
+            result: Slot::empty(),
+            first: Cell::new(None),
+            rest: Cell::new(None),
+            details: RefCell::new(None),
+            dict: Cell::new(std::ptr::null_mut()),
+            weakrefs: Cell::new(std::ptr::null_mut()),
+            state: Cell::new(State::Pending),
+            blocking: Cell::new(false),
+            log_traceback: Cell::new(false),
+            native_loop: Cell::new(false),
+        }
+    }
+
+    #[inline]
+    fn attach(&self, loop_: &Obj) {
+        self.loop_.set(Some(loop_.clone()));
+    }
+
+    /// `__init__`'s part: the loop given, or the current one.
+    pub(crate) fn initialise(&self, loop_: Option<&Obj>) -> Res<()> {
+        let loop_ = match loop_ {
+            Some(loop_) if !loop_.is_none() => loop_.clone(),
+            _ => imports::get().get_event_loop.call0()?,
+        };
+        self.clear();
+        self.state.set(State::Pending);
+        self.log_traceback.set(false);
+        self.native_loop.set(Ref::<LoopState>::downcast(&loop_).is_some());
+        let debug = loop_.method0(&names::get().get_debug)?.is_true()?;
+        self.attach(&loop_);
+        if debug {
+            self.note_source()?;
+        }
+        Ok(())
+    }
+
+    fn note_source(&self) -> Res<()> {
+        let stack = crate::handle::current_stack()?;
+        self.details.borrow_mut().get_or_insert_default().source_traceback = stack;
+        Ok(())
+    }
+
+    fn take_dict(&self) -> Option<Obj> {
+        crate::ffi::object::take_raw(&self.dict)
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.get() != State::Pending
+    }
+
+    #[inline]
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.blocking.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_blocking(&self, blocking: bool) {
+        self.blocking.set(blocking);
+    }
+
+    #[inline]
+    pub(crate) fn loop_obj(&self) -> Res<Obj> {
+        self.loop_.get().ok_or_else(|| Raised::runtime_error("Future object is not initialized."))
+    }
+
+    #[inline]
+    pub(crate) fn has_loop(&self, loop_: &Obj) -> bool {
+        self.loop_.is(loop_)
+    }
+
+    /// The loop, if it is ours.
+    #[inline]
+    pub(crate) fn native_loop(&self) -> Option<Ref<LoopState>> {
+        if !self.native_loop.get() {
+            return None;
+        }
+        // SAFETY-free: the flag says what the slot holds, and `downcast` checks it again cheaply.
+        self.loop_.get().and_then(|obj| Ref::<LoopState>::downcast(&obj).cloned())
+    }
+
+    pub(crate) fn clear_log_traceback(&self) {
+        self.log_traceback.set(false);
+    }
+
+    pub(crate) fn source_traceback(&self) -> Option<Obj> {
+        self.details.borrow().as_ref().and_then(|details| details.source_traceback.clone())
+    }
+
+    pub(crate) fn set_cancel_message(&self, message: Option<Obj>) {
+        if message.is_none() && self.details.borrow().is_none() {
+            return;
+        }
+        let old = {
+            let details = &mut *self.details.borrow_mut();
+            std::mem::replace(&mut details.get_or_insert_default().cancel_message, message)
+        };
+        drop(old);
+    }
+
+    pub(crate) fn cancel_message(&self) -> Option<Obj> {
+        self.details.borrow().as_ref().and_then(|details| details.cancel_message.clone())
+    }
+
+    /// The `CancelledError` to raise: the one that ended the task, once, or a new one.
+    pub(crate) fn make_cancelled_error(&self) -> Res<Obj> {
+        let kept = self.details.borrow_mut().as_mut().and_then(|details| details.cancelled_error.take());
+        if let Some(error) = kept {
+            return Ok(error);
+        }
+        match self.cancel_message() {
+            Some(message) => imports::get().cancelled_error.call1(&message),
+            None => imports::get().cancelled_error.call0(),
+        }
+    }
+
+    pub(crate) fn keep_cancelled_error(&self, error: Obj) {
+        let old = self.details.borrow_mut().get_or_insert_default().cancelled_error.replace(error);
+        drop(old);
+    }
+
+    /// The exception, marked as seen, with the traceback it came with.
+    pub(crate) fn seen_exception(&self) -> Option<Obj> {
+        let exc = self.result.get()?;
+        self.log_traceback.set(false);
+        let traceback = self.details.borrow_mut().as_mut().and_then(|d| d.exception_traceback.take());
+        if let Some(traceback) = traceback {
+            exc.set_traceback(Some(&traceback));
+        }
+        Some(exc)
+    }
+
+    /// Adds a waiting task; only while pending.
+    #[inline]
+    pub(crate) fn add_waiter(&self, task: Ref<Task>) {
+        self.add_callback(Callback::Task(task));
+    }
+
+    #[inline]
+    fn add_callback(&self, callback: Callback) {
+        // Cells, so that nothing is borrowed: look, and put back.
+        match self.first.take() {
+            None => {
+                let rest = self.rest.take();
+                if rest.is_none() {
+                    self.first.set(Some(callback));
+                } else {
+                    self.push_rest(rest, callback);
+                }
+            }
+            Some(first) => {
+                self.first.set(Some(first));
+                self.push_rest(self.rest.take(), callback);
+            }
+        }
+    }
+
+    fn push_rest(&self, rest: Option<Box<Vec<Callback>>>, callback: Callback) {
+        let mut rest = rest.unwrap_or_default();
+        rest.push(callback);
+        self.rest.set(Some(rest));
+    }
+
+    /// Every callback, in order, as (callable, context) pairs.
+    fn callbacks(&self) -> Res<Vec<(Obj, Obj)>> {
+        let names = names::get();
+        let pair = |callback: &Callback| match callback {
+            Callback::Task(task) => (Err(task.clone()), None),
+            Callback::Python { callback, context } => (Ok(callback.clone()), Some(context.clone())),
+        };
+        let first = self.first.take();
+        let rest = self.rest.take();
+        let found: Vec<_> = first.iter().chain(rest.iter().flat_map(|list| list.iter())).map(pair).collect();
+        self.first.set(first);
+        self.rest.set(rest);
+        found
+            .into_iter()
+            .map(|(callable, context)| match callable {
+                Ok(callable) => Ok((callable, context.unwrap_or_else(Obj::none))),
+                Err(task) => {
+                    let context = task.context();
+                    Ok((task.as_obj().attr(&names.wakeup)?, context))
+                }
+            })
+            .collect()
+    }
+}
+
+impl Ref<Future> {
+    /// `loop.create_future()`.
+    #[inline]
+    pub(crate) fn create(loop_: &Ref<LoopState>) -> Res<Self> {
+        Self::new(Future::pending(loop_)?)
+    }
+
+    fn ensure_pending(&self) -> Res<()> {
+        if !self.loop_.is_set() {
+            return Err(Raised::runtime_error("Future object is not initialized."));
+        }
+        if self.is_done() {
+            return Err(Raised::new(&imports::get().invalid_state_error, "invalid state"));
+        }
+        Ok(())
+    }
+
+    /// `set_result(value)`.
+    #[inline]
+    pub(crate) fn set_result(&self, value: Obj) -> Res<()> {
+        self.ensure_pending()?;
+        self.result.set(Some(value));
+        self.state.set(State::Finished);
+        self.schedule_callbacks()
+    }
+
+    /// `set_exception(exc)`, for an exception instance that may be stored.
+    pub(crate) fn set_exception(&self, exc: Obj) -> Res<()> {
+        self.ensure_pending()?;
+        let traceback = exc.traceback();
+        if traceback.is_some() {
+            self.details.borrow_mut().get_or_insert_default().exception_traceback = traceback;
+        }
+        self.result.set(Some(exc));
+        self.state.set(State::Failed);
+        self.schedule_callbacks()?;
+        self.log_traceback.set(true);
+        Ok(())
+    }
+
+    /// The future's own cancel: a task's asks its coroutine first (`Task::request_cancel`).
+    pub(crate) fn cancel(&self, message: Option<Obj>) -> Res<bool> {
+        self.log_traceback.set(false);
+        if self.is_done() {
+            return Ok(false);
+        }
+        self.state.set(State::Cancelled);
+        self.set_cancel_message(message);
+        self.schedule_callbacks()?;
+        Ok(true)
+    }
+
+    #[inline]
+    fn schedule_callbacks(&self) -> Res<()> {
+        let first = self.first.take();
+        let rest = self.rest.take();
+        let Some(first) = first else {
+            return match rest {
+                Some(rest) => rest.into_iter().try_for_each(|callback| self.schedule(callback)),
+                None => Ok(()),
+            };
+        };
+        self.schedule(first)?;
+        match rest {
+            Some(rest) => rest.into_iter().try_for_each(|callback| self.schedule(callback)),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn schedule(&self, callback: Callback) -> Res<()> {
+        let Some(loop_) = self.native_loop() else { return self.schedule_foreign(callback) };
+        loop_.check_closed()?;
+        match callback {
+            Callback::Task(task) => loop_.push(Job::Task(task)),
+            Callback::Python { callback, context } => {
+                let handle = Handle::new(&loop_, callback, InlineArgs::one(self.to_obj()), Some(context))?;
+                loop_.push(Job::Handle(handle));
+            }
+        }
+        Ok(())
+    }
+
+    /// On somebody else's loop: through its `call_soon`.
+    fn schedule_foreign(&self, callback: Callback) -> Res<()> {
+        let names = names::get();
+        let (callable, context) = match callback {
+            Callback::Task(task) => {
+                let context = task.context();
+                (task.as_obj().attr(&names.wakeup)?, context)
+            }
+            Callback::Python { callback, context } => (callback, context),
+        };
+        let loop_ = self.loop_obj()?;
+        loop_.method_kw(&names.call_soon, &[&callable, self.as_obj()], &names.context, &context).map(drop)
+    }
+
+    /// `add_done_callback(callback, context=context)`.
+    pub(crate) fn add_done_callback(&self, callback: Obj, context: Option<Obj>) -> Res<()> {
+        if !self.loop_.is_set() {
+            return Err(Raised::runtime_error("Future object is not initialized."));
+        }
+        let context = match context {
+            Some(context) => context,
+            None => context::copy_current()?,
+        };
+        let callback = Callback::Python { callback, context };
+        if self.is_done() {
+            return self.schedule(callback);
+        }
+        self.add_callback(callback);
+        Ok(())
+    }
+
+    /// `remove_done_callback(callback)`: how many there were.
+    pub(crate) fn remove_done_callback(&self, callback: &Obj) -> Res<i64> {
+        // Comparing runs user code, which may add and remove: decide on a copy, then take out what
+        // was decided, by identity.
+        let mut matching = Vec::new();
+        for (candidate, _) in self.callbacks()? {
+            if candidate.equals(callback)? {
+                matching.push(candidate);
+            }
+        }
+        let count = matching.len();
+        let mut removed = Vec::new();
+        let mut kept = Vec::new();
+        let list = self.first.take().into_iter().chain(self.rest.take().map(|rest| *rest).unwrap_or_default());
+        for entry in list {
+            let gone = match &entry {
+                Callback::Task(_) => false,
+                Callback::Python { callback, .. } => matching.iter().any(|seen| seen.is(callback)),
+            };
+            if gone { removed.push(entry) } else { kept.push(entry) }
+        }
+        let mut kept = kept.into_iter();
+        self.first.set(kept.next());
+        let rest: Vec<_> = kept.collect();
+        self.rest.set((!rest.is_empty()).then(|| Box::new(rest)));
+        drop(removed);
+        i64::try_from(count).map_err(|_| Raised::value_error("too many callbacks"))
+    }
+
+    /// `result()`.
+    pub(crate) fn outcome(&self) -> Res<Obj> {
+        match self.state.get() {
+            State::Finished => Ok(self.result.get_or_none()),
+            State::Failed => match self.seen_exception() {
+                Some(exc) => Err(Raised::from_exception(&exc)),
+                None => Ok(Obj::none()),
+            },
+            State::Cancelled => Err(Raised::from_exception(&self.make_cancelled_error()?)),
+            State::Pending => Err(Raised::new(&imports::get().invalid_state_error, "Result is not set.")),
+        }
+    }
+
+    /// "... exception was never retrieved".
+    pub(crate) fn report_unretrieved(&self) {
+        if !self.log_traceback.get() {
+            return;
+        }
+        let Some(exc) = self.result.get() else { return };
+        self.log_traceback.set(false);
+        let names = names::get();
+        let message = format!("{} exception was never retrieved", self.as_obj().type_name());
+        let traceback = self.source_traceback();
+        let mut more = vec![(&names.future, self.as_obj())];
+        if let Some(traceback) = &traceback {
+            more.push((&names.source_traceback, traceback));
+        }
+        if let Err(raised) = report_to(&self.loop_, &message, Some(&exc), &more) {
+            raised.write_unraisable(self.as_obj());
+        }
+    }
+}
+
+/// Reports to the exception handler of a loop of any kind.
+pub(crate) fn report_to(loop_: &Slot, message: &str, exc: Option<&Obj>, more: &[(&Obj, &Obj)]) -> Res<()> {
+    let Some(loop_) = loop_.get() else { return Ok(()) };
+    let names = names::get();
+    let context = value::dict()?;
+    for (key, item) in more.iter().take(1) {
+        value::dict_set(&context, key, item)?;
+    }
+    value::dict_set(&context, &names.message, &value::str(message)?)?;
+    if let Some(exc) = exc {
+        value::dict_set(&context, &names.exception, exc)?;
+    }
+    for (key, item) in more.iter().skip(1) {
+        value::dict_set(&context, key, item)?;
+    }
+    loop_.method1(&names.call_exception_handler, &context).map(drop)
+}
+
+impl Future {
+    pub(crate) fn loop_slot(&self) -> &Slot {
+        &self.loop_
+    }
+}
+
+impl Awaitable for Future {
+    #[inline]
+    fn poll(this: &Ref<Self>) -> Res<Step> {
+        match this.state.get() {
+            State::Pending => {
+                if this.blocking.get() {
+                    return Err(Raised::runtime_error("await wasn't used with future"));
+                }
+                this.blocking.set(true);
+                Ok(Step::Yield(this.to_obj()))
+            }
+            State::Finished => Ok(Step::Return(this.result.get_or_none())),
+            _ => this.outcome().map(Step::Return),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! `Handle` and `TimerHandle`: a callback on its way to run.
+//!
+//! What lives here: the two types, cancelling, running, and the report when the callback raises.
+//! Their Python face is in `slots.rs`. Not here: who queues them (`event_loop::schedule`).
+//! Owner thread; `cancel()` may come from any attached thread.
+//!
+//! | state | callback, args | how it gets there |
+//! |---|---|---|
+//! | live | set | `new` |
+//! | cancelled | gone, with their references | `cancel`; the queues drop the husk when they meet it |
+//!
+//! Invariant: a cancelled handle never runs; a handle that ran keeps its callback, as asyncio's does.
+
+pub(crate) mod slots;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+
+use pyo3::ffi as c;
+
+use crate::ffi::context::{self, Entered};
+use crate::ffi::inline_args::InlineArgs;
+use crate::ffi::native::{Extends, Native, TypeCell};
+use crate::ffi::slot::Visit;
+use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
+use crate::loop_state::LoopState;
+use crate::{imports, names};
+
+/// What only debug mode needs.
+#[derive(Default)]
+struct Details {
+    source_traceback: Option<Obj>,
+    repr: Option<Obj>,
+}
+
+/// The body of `_rulip.Handle`.
+#[repr(C)]
+pub(crate) struct Handle {
+    callback: Slot,
+    context: Slot,
+    args: InlineArgs,
+    cancelled: Cell<bool>,
+    /// In the timer heap: cancelling leaves a tombstone there.
+    scheduled: Cell<bool>,
+    loop_: RefSlot<LoopState>,
+    weakrefs: Cell<*mut c::PyObject>,
+    details: RefCell<Option<Box<Details>>>,
+}
+
+/// The body of `_rulip.TimerHandle`.
+#[repr(C)]
+pub(crate) struct TimerHandle {
+    handle: Handle,
+    /// Seconds on the loop's clock, as the caller gave them.
+    when: Cell<f64>,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+static TIMER_TYPE: TypeCell = TypeCell::new();
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for Handle {
+    const RECYCLED: bool = true;
+
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.callback.visit(visit)?;
+        self.context.visit(visit)?;
+        self.args.visit(visit)?;
+        self.loop_.visit(visit)
+    }
+
+    fn clear(&self) {
+        drop(self.callback.take());
+        drop(self.args.take());
+        drop(self.context.take());
+        drop(self.loop_.take());
+    }
+
+    fn weakrefs(&self) -> *mut c::PyObject {
+        self.weakrefs.get()
+    }
+}
+
+// SAFETY: delegates to the parent, which stands first.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for TimerHandle {
+    const RECYCLED: bool = true;
+
+    fn type_cell() -> &'static TypeCell {
+        &TIMER_TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.handle.traverse(visit)
+    }
+
+    fn clear(&self) {
+        self.handle.clear();
+    }
+
+    fn weakrefs(&self) -> *mut c::PyObject {
+        self.handle.weakrefs()
+    }
+}
+
+// SAFETY: `repr(C)`, the handle stands first.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Extends<Handle> for TimerHandle {}
+
+impl Handle {
+    fn body(loop_: &Ref<LoopState>, callback: Obj, args: InlineArgs, context: Obj) -> Res<Self> {
+        let details = if loop_.debug.get() { Some(Box::new(Details::here()?)) } else { None };
+        Ok(Self {
+            callback: Slot::new(Some(callback)),
+            context: Slot::new(Some(context)),
+            args,
+            cancelled: Cell::new(false),
+            scheduled: Cell::new(false),
+            loop_: RefSlot::new(Some(loop_.clone())),
+            weakrefs: Cell::new(std::ptr::null_mut()),
+            details: RefCell::new(details),
+        })
+    }
+
+    /// A callback with its arguments; `context` is the current one where none is given.
+    #[inline]
+    pub(crate) fn new(
+        loop_: &Ref<LoopState>,
+        callback: Obj,
+        args: InlineArgs,
+        context: Option<Obj>,
+    ) -> Res<Ref<Self>> {
+        let context = context_or_current(context)?;
+        Ref::new(Self::body(loop_, callback, args, context)?)
+    }
+
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    pub(crate) fn set_scheduled(&self, scheduled: bool) {
+        self.scheduled.set(scheduled);
+    }
+
+    /// `cancel()`: drops the callback and what it holds.
+    pub(crate) fn cancel(this: &Ref<Self>) -> Res<()> {
+        if this.cancelled.replace(true) {
+            return Ok(());
+        }
+        let loop_ = this.loop_.get();
+        if let Some(loop_) = &loop_ {
+            if loop_.debug.get() {
+                // Kept for "Executing <Handle...> took ..." and its like.
+                let text = slots::describe(this)?;
+                let details = &mut *this.details.borrow_mut();
+                details.get_or_insert_default().repr = Some(text);
+            }
+        }
+        let callback = this.callback.take();
+        let args = this.args.take();
+        let mut swept = Vec::new();
+        if this.scheduled.replace(false) {
+            if let Some(loop_) = &loop_ {
+                swept = loop_.engine.note_timer_cancelled(crate::loop_state::Job::is_cancelled);
+            }
+        }
+        drop((callback, args, swept));
+        Ok(())
+    }
+
+    /// Runs the callback in its context. An exception goes to the exception handler; only what
+    /// must leave the loop comes back.
+    pub(crate) fn run(this: &Ref<Self>) -> Res<()> {
+        let (Some(callback), Some(context)) = (this.callback.get(), this.context.get()) else {
+            return Ok(());
+        };
+        let shared = this.as_obj().refcount() > 1;
+        let result = match Entered::new(&context) {
+            Ok(_entered) => this.args.call(&callback, shared).map(drop),
+            Err(raised) => Err(raised),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(raised) if raised.leaves_the_loop() => Err(raised),
+            Err(raised) => Self::report(this, &callback, raised),
+        }
+    }
+
+    #[cold]
+    fn report(this: &Ref<Self>, callback: &Obj, raised: Raised) -> Res<()> {
+        let Some(loop_) = this.loop_.get() else { return Err(raised) };
+        let exc = raised.take();
+        let message = {
+            let args = this.args.to_tuple()?;
+            let debug = Obj::bool(loop_.debug.get());
+            // A callback that cancelled its own handle has no source to show any more.
+            match format_source(callback, &args, &debug) {
+                Ok(source) => format!("Exception in callback {}", value::text(&source)?),
+                Err(unprintable) => {
+                    unprintable.clear();
+                    "Exception in callback".to_owned()
+                }
+            }
+        };
+        let names = names::get();
+        let traceback = this.details.borrow().as_ref().and_then(|d| d.source_traceback.clone());
+        let mut more = vec![(&names.handle, this.as_obj())];
+        if let Some(traceback) = &traceback {
+            more.push((&names.source_traceback, traceback));
+        }
+        LoopState::report(&loop_, &message, Some(&exc), &more)
+    }
+}
+
+impl TimerHandle {
+    /// A callback for a later time, `when` seconds on the loop's clock.
+    pub(crate) fn new(
+        loop_: &Ref<LoopState>,
+        when: f64,
+        callback: Obj,
+        args: InlineArgs,
+        context: Option<Obj>,
+    ) -> Res<Ref<Self>> {
+        let context = context_or_current(context)?;
+        let handle = Handle::body(loop_, callback, args, context)?;
+        handle.scheduled.set(true);
+        Ref::new(Self { handle, when: Cell::new(when) })
+    }
+}
+
+impl Details {
+    /// Where the caller is now.
+    fn here() -> Res<Self> {
+        Ok(Self { source_traceback: current_stack()?, repr: None })
+    }
+}
+
+/// The Python stack of the caller, as debug mode records it; `None` outside any Python frame.
+pub(crate) fn current_stack() -> Res<Option<Obj>> {
+    let imports = imports::get();
+    match imports.getframe.call1(&value::int(0)?) {
+        Ok(frame) => imports.extract_stack.call1(&frame).map(Some),
+        Err(no_frame) => {
+            no_frame.clear();
+            Ok(None)
+        }
+    }
+}
+
+#[inline]
+fn context_or_current(context: Option<Obj>) -> Res<Obj> {
+    match context {
+        Some(context) if context::is_context(&context) => Ok(context),
+        Some(context) => Err(Raised::type_error(&format!(
+            "context must be a contextvars.Context, not {}",
+            context.type_name()
+        ))),
+        None => context::copy_current(),
+    }
+}
+
+/// `format_helpers._format_callback_source`, whose `debug` keyword is newer than 3.11.
+fn format_source(callback: &Obj, args: &Obj, debug: &Obj) -> Res<Obj> {
+    let format = &imports::get().format_callback_source;
+    let keywords = value::dict()?;
+    value::dict_set(&keywords, &value::interned(c"debug")?, debug)?;
+    let positional = value::tuple(&[callback, args])?;
+    match format.call_tuple(&positional, Some(&keywords)) {
+        Ok(text) => Ok(text),
+        Err(raised) => {
+            raised.clear();
+            format.call_tuple(&positional, None)
+        }
+    }
+}

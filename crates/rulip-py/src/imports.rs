@@ -1,0 +1,141 @@
+//! Every Python object that we import, found once at module initialisation.
+//!
+//! Attached threads only. Not here: our own types (`ffi::native::TypeCell`), names (`names.rs`).
+
+use crate::ffi::object::Attached;
+use crate::ffi::{Obj, Res, call, value};
+
+/// Classes and functions of the standard library.
+pub(crate) struct Imports {
+    /// `asyncio.CancelledError`.
+    pub(crate) cancelled_error: Obj,
+    /// `asyncio.InvalidStateError`.
+    pub(crate) invalid_state_error: Obj,
+    /// `_asyncio.Future` as everybody knows it: what `isinstance` compares with.
+    pub(crate) future_class: Obj,
+    /// `asyncio.Task`.
+    pub(crate) task_class: Obj,
+    /// `asyncio.Handle`.
+    pub(crate) handle_class: Obj,
+    /// `asyncio.TimerHandle`.
+    pub(crate) timer_handle_class: Obj,
+    /// `asyncio.BufferedProtocol`.
+    pub(crate) buffered_protocol_class: Obj,
+    /// `asyncio.trsock.TransportSocket`.
+    pub(crate) transport_socket_class: Obj,
+    /// `asyncio.coroutines.iscoroutine`.
+    pub(crate) iscoroutine: Obj,
+    /// `asyncio.coroutines.iscoroutinefunction`.
+    pub(crate) iscoroutinefunction: Obj,
+    /// `asyncio.base_futures._future_repr`.
+    pub(crate) future_repr: Obj,
+    /// `asyncio.base_tasks._task_repr`.
+    pub(crate) task_repr: Obj,
+    /// `asyncio.base_tasks._task_get_stack`.
+    pub(crate) task_get_stack: Obj,
+    /// `asyncio.base_tasks._task_print_stack`.
+    pub(crate) task_print_stack: Obj,
+    /// `asyncio.format_helpers.extract_stack`.
+    pub(crate) extract_stack: Obj,
+    /// `asyncio.format_helpers._format_callback_source`.
+    pub(crate) format_callback_source: Obj,
+    /// `asyncio.events.get_running_loop`.
+    pub(crate) get_running_loop: Obj,
+    /// `asyncio.events.get_event_loop`, which a Future made without a loop asks.
+    pub(crate) get_event_loop: Obj,
+    /// The dict loop -> current task behind `asyncio.current_task()`, where it is one (to 3.13).
+    pub(crate) current_tasks: Option<Obj>,
+    /// `_asyncio._swap_current_task` (3.12 on).
+    pub(crate) swap_current_task: Option<Obj>,
+    /// `asyncio.tasks._enter_task`, for native tasks on foreign loops; and its siblings.
+    pub(crate) enter_task: Obj,
+    pub(crate) leave_task: Obj,
+    pub(crate) register_task: Obj,
+    /// `asyncio.futures._set_result_unless_cancelled`.
+    pub(crate) set_result_unless_cancelled: Obj,
+    /// `asyncio.log.logger`.
+    pub(crate) logger: Obj,
+    /// `socket.socket`.
+    pub(crate) socket_class: Obj,
+    /// `_asyncio.Server._attach` takes the transport (3.12.1 on, roughly: asked, not assumed).
+    pub(crate) attach_takes_transport: bool,
+    /// `sys.version_info[:3]`.
+    pub(crate) version: (i64, i64, i64),
+    /// `sys._getframe`.
+    pub(crate) getframe: Obj,
+    /// `warnings.warn`.
+    pub(crate) warn: Obj,
+    /// `contextvars.Context`'s class is asked by type, this is `types.GenericAlias`.
+    pub(crate) generic_alias: Obj,
+    /// `ResourceWarning`.
+    pub(crate) resource_warning: Obj,
+    /// `ConnectionAbortedError`.
+    pub(crate) connection_aborted_error: Obj,
+    /// `OSError`.
+    pub(crate) os_error: Obj,
+}
+
+fn find(module: &std::ffi::CStr, name: &str) -> Res<Obj> {
+    call::import(module)?.attr(&value::str(name)?)
+}
+
+impl Imports {
+    fn new() -> Res<Self> {
+        let version = value::tuple_items(&find(c"sys", "version_info")?);
+        let number = |i: usize| version.get(i).map_or(Ok(0), value::as_i64);
+        let attach = find(c"asyncio.base_events", "Server")?.attr(&value::str("_attach")?)?;
+        let arguments = attach.attr(&value::str("__code__")?)?.attr(&value::str("co_argcount")?)?;
+        let optional = |name: &str| call::import(c"_asyncio")?.attr_opt(&value::str(name)?);
+        Ok(Self {
+            cancelled_error: find(c"asyncio.exceptions", "CancelledError")?,
+            invalid_state_error: find(c"asyncio.exceptions", "InvalidStateError")?,
+            future_class: find(c"_asyncio", "Future")?,
+            task_class: find(c"_asyncio", "Task")?,
+            handle_class: find(c"asyncio.events", "Handle")?,
+            timer_handle_class: find(c"asyncio.events", "TimerHandle")?,
+            buffered_protocol_class: find(c"asyncio.protocols", "BufferedProtocol")?,
+            transport_socket_class: find(c"asyncio.trsock", "TransportSocket")?,
+            iscoroutine: find(c"asyncio.coroutines", "iscoroutine")?,
+            iscoroutinefunction: find(c"asyncio.coroutines", "iscoroutinefunction")?,
+            future_repr: find(c"asyncio.base_futures", "_future_repr")?,
+            task_repr: find(c"asyncio.base_tasks", "_task_repr")?,
+            task_get_stack: find(c"asyncio.base_tasks", "_task_get_stack")?,
+            task_print_stack: find(c"asyncio.base_tasks", "_task_print_stack")?,
+            extract_stack: find(c"asyncio.format_helpers", "extract_stack")?,
+            format_callback_source: find(c"asyncio.format_helpers", "_format_callback_source")?,
+            get_running_loop: find(c"asyncio.events", "get_running_loop")?,
+            get_event_loop: find(c"asyncio.events", "get_event_loop")?,
+            current_tasks: optional("_current_tasks")?,
+            swap_current_task: optional("_swap_current_task")?,
+            enter_task: find(c"asyncio.tasks", "_enter_task")?,
+            leave_task: find(c"asyncio.tasks", "_leave_task")?,
+            register_task: find(c"asyncio.tasks", "_register_task")?,
+            set_result_unless_cancelled: find(c"asyncio.futures", "_set_result_unless_cancelled")?,
+            logger: find(c"asyncio.log", "logger")?,
+            socket_class: find(c"socket", "socket")?,
+            attach_takes_transport: value::as_i64(&arguments)? > 1,
+            version: (number(0)?, number(1)?, number(2)?),
+            getframe: find(c"sys", "_getframe")?,
+            warn: find(c"warnings", "warn")?,
+            generic_alias: find(c"types", "GenericAlias")?,
+            resource_warning: find(c"builtins", "ResourceWarning")?,
+            connection_aborted_error: find(c"builtins", "ConnectionAbortedError")?,
+            os_error: find(c"builtins", "OSError")?,
+        })
+    }
+}
+
+static IMPORTS: Attached<Imports> = Attached::new();
+
+/// Finds them; once, at module initialisation.
+pub(crate) fn init() -> Res<()> {
+    if !IMPORTS.is_set() {
+        IMPORTS.set(Imports::new()?);
+    }
+    Ok(())
+}
+
+#[inline]
+pub(crate) fn get() -> &'static Imports {
+    IMPORTS.get()
+}

@@ -1,0 +1,70 @@
+//! The border between CPython and the rulip engine: the extension module `rulip._rulip`.
+//!
+//! The only crate that knows CPython. Layers, lowest first: `ffi` (what PyO3 lacks), `names`, `imports`, `error`;
+//! then the hot types, which are one state machine in four modules, `handle`, `loop_state`, `future`,
+//! `task`; then `transport`; then `event_loop`. Everything runs attached to the interpreter, on the
+//! thread that runs the loop unless a function says otherwise.
+//!
+//! Two rules: the engine never calls out, and nothing of ours is borrowed while Python runs or a
+//! Python object is dropped.
+
+#![deny(unsafe_code)]
+#![allow(clippy::multiple_crate_versions, reason = "not ours to choose")]
+
+pub(crate) mod error;
+pub(crate) mod event_loop;
+pub(crate) mod ffi;
+pub(crate) mod future;
+pub(crate) mod handle;
+pub(crate) mod imports;
+pub(crate) mod loop_state;
+pub(crate) mod names;
+pub(crate) mod task;
+pub(crate) mod transport;
+
+use pyo3::prelude::*;
+
+use ffi::trampoline::function;
+
+/// The native half of rulip.
+#[pymodule]
+fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let exports = (|| {
+        names::init()?;
+        imports::init()?;
+        let (handle, timer_handle) = handle::slots::build()?;
+        let future = future::slots::build()?;
+        future::iter::build()?;
+        let task = task::slots::build()?;
+        transport::listener::build()?;
+        Ok(vec![
+            ("Handle", handle),
+            ("TimerHandle", timer_handle),
+            ("Future", future),
+            ("Task", task),
+            ("Sleep", task::sleep::build()?),
+            ("Transport", transport::slots::build()?),
+            ("EventLoop", event_loop::methods::build()?),
+            ("sleep", ffi::spec::module_function(function(
+                c"sleep",
+                c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
+                task::sleep::sleep,
+            ))?),
+            ("_pending_tasks", ffi::spec::module_function(function(
+                c"_pending_tasks",
+                c"_pending_tasks(loop)\n--\n\nThe native tasks of a loop that are not done.",
+                task::slots::pending_tasks,
+            ))?),
+            ("_set_transport_class", ffi::spec::module_function(function(
+                c"_set_transport_class",
+                c"_set_transport_class(cls)\n--\n\nThe class that transports answer as their own.",
+                transport::slots::set_public_class,
+            ))?),
+        ])
+    })();
+    let exports: Vec<(&str, ffi::Obj)> = exports.map_err(ffi::error::to_pyo3)?;
+    for (name, object) in exports {
+        module.add(name, ffi::error::into_pyo3(module.py(), object))?;
+    }
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,226 @@
+//! What futures, tasks, handles and transports may see of a loop: the engine, the current task,
+//! the flags. The Python-visible loop is this body plus the methods of `event_loop`.
+//!
+//! Owner thread: the one that runs the loop; `call_soon_threadsafe` reaches it through the
+//! engine's inbox. Invariant: nothing here calls Python while a borrow of the engine or of a
+//! `RefCell` is held; every `RefCell` borrow ends within the function that takes it.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+use std::os::unix::net::UnixStream;
+
+use rulip_engine::{Deadline, Engine, Io, Readiness, Token};
+
+use crate::ffi::native::{Native, TypeCell, Unowned};
+use crate::ffi::slot::Visit;
+use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
+use crate::handle::Handle;
+use crate::task::Task;
+use crate::task::sleep::Sleep;
+use crate::transport::listener::Listener;
+use crate::transport::stream::{Stage, StreamTransport};
+
+/// One entry of the ready queue or of the timer heap.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Step the task.
+    Task(Ref<Task>),
+    /// Run the callback.
+    Handle(Ref<Handle>),
+    /// A sleep is over.
+    Sleep(Ref<Sleep>),
+    /// A descriptor is ready.
+    Io(Token, Readiness),
+    /// A listener's back-off is over.
+    Listener(Ref<Listener>),
+    /// A transport's next stage: made, lost.
+    Transport(Ref<StreamTransport>, Stage),
+}
+
+impl From<Io> for Job {
+    #[inline]
+    fn from(io: Io) -> Self {
+        Self::Io(io.token, io.readiness)
+    }
+}
+
+impl Job {
+    /// A timer whose callback nobody wants any more.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Handle(handle) => handle.is_cancelled(),
+            Self::Sleep(sleep) => !sleep.is_waiting(),
+            Self::Listener(listener) => !listener.is_listening(),
+            _ => false,
+        }
+    }
+
+    fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        match self {
+            Self::Task(task) => visit.obj(task.as_obj()),
+            Self::Handle(handle) => visit.obj(handle.as_obj()),
+            Self::Sleep(sleep) => visit.obj(sleep.as_obj()),
+            Self::Listener(listener) => visit.obj(listener.as_obj()),
+            Self::Transport(transport, _) => visit.obj(transport.as_obj()),
+            Self::Io(..) => Ok(()),
+        }
+    }
+}
+
+/// Who a registration belongs to.
+pub(crate) enum Target {
+    /// Callbacks of `add_reader` and `add_writer`.
+    Watch { reader: Option<Ref<Handle>>, writer: Option<Ref<Handle>> },
+    /// A stream transport.
+    Stream(Ref<StreamTransport>),
+    /// A listening socket.
+    Listener(Ref<Listener>),
+}
+
+impl Target {
+    fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        match self {
+            Self::Watch { reader, writer } => {
+                reader.iter().chain(writer).try_for_each(|handle| visit.obj(handle.as_obj()))
+            }
+            Self::Stream(transport) => visit.obj(transport.as_obj()),
+            Self::Listener(listener) => visit.obj(listener.as_obj()),
+        }
+    }
+}
+
+/// The body of `_rulip.EventLoop`.
+pub(crate) struct LoopState {
+    pub(crate) engine: Engine<Job, Target>,
+    pub(crate) running: Cell<bool>,
+    pub(crate) stopping: Cell<bool>,
+    /// Jobs are being run: what they write is flushed when they are done.
+    pub(crate) in_turn: Cell<bool>,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) debug: Cell<bool>,
+    /// Somebody replaced `time` on the instance or in a subclass: ask Python for the time.
+    pub(crate) time_replaced: Cell<bool>,
+    /// `threading.get_ident()` of the running thread, 0 when not running.
+    pub(crate) thread_ident: Cell<u64>,
+    /// Seconds; callbacks slower than this are reported in debug mode.
+    pub(crate) slow_callback_duration: Cell<f64>,
+    pub(crate) task_factory: Slot,
+    /// The native task being stepped.
+    pub(crate) current: Cell<Option<Unowned<Task>>>,
+    /// Whether `current` stands in asyncio's own dict of current tasks.
+    pub(crate) published: Cell<bool>,
+    /// Pending native tasks, for `all_tasks()`.
+    pub(crate) tasks: RefCell<slab::Slab<Unowned<Task>>>,
+    /// Transports with writes of this turn to flush.
+    pub(crate) unflushed: RefCell<Vec<Ref<StreamTransport>>>,
+    /// What reads go into before they become bytes objects.
+    pub(crate) scratch: Cell<Vec<u8>>,
+    /// Write end (for `signal.set_wakeup_fd`) and read end of the doorbell.
+    pub(crate) doorbell: RefCell<Option<(UnixStream, UnixStream)>>,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for LoopState {
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.task_factory.visit(visit)?;
+        let mut result = Ok(());
+        self.engine.visit_jobs(&mut |job| {
+            if result.is_ok() {
+                result = job.visit(visit);
+            }
+        });
+        self.engine.visit_targets(&mut |target| {
+            if result.is_ok() {
+                result = target.visit(visit);
+            }
+        });
+        result?;
+        match self.unflushed.try_borrow() {
+            Ok(transports) => transports.iter().try_for_each(|transport| visit.obj(transport.as_obj())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn clear(&self) {
+        self.task_factory.set(None);
+        drop(self.engine.shutdown());
+        drop(self.unflushed.take());
+    }
+}
+
+impl LoopState {
+    pub(crate) fn new() -> Res<Self> {
+        Ok(Self {
+            engine: Engine::new().map_err(crate::error::raise)?,
+            running: Cell::new(false),
+            stopping: Cell::new(false),
+            in_turn: Cell::new(false),
+            closed: Cell::new(false),
+            debug: Cell::new(false),
+            time_replaced: Cell::new(false),
+            thread_ident: Cell::new(0),
+            slow_callback_duration: Cell::new(0.1),
+            task_factory: Slot::empty(),
+            current: Cell::new(None),
+            published: Cell::new(false),
+            tasks: RefCell::new(slab::Slab::new()),
+            unflushed: RefCell::new(Vec::new()),
+            scratch: Cell::new(Vec::new()),
+            doorbell: RefCell::new(None),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn check_closed(&self) -> Res<()> {
+        if self.closed.get() { Err(Raised::runtime_error("Event loop is closed")) } else { Ok(()) }
+    }
+
+    /// Whether the end of a turn will come and flush.
+    #[inline]
+    pub(crate) fn in_turn(&self) -> bool {
+        self.in_turn.get()
+    }
+
+    /// Queues a job at the end, behind what other threads have queued already.
+    #[inline]
+    pub(crate) fn push(&self, job: Job) {
+        if self.engine.has_foreign_jobs() {
+            self.engine.drain_inbox();
+        }
+        self.engine.push(job);
+    }
+
+    /// Reports to the loop's exception handler, which never raises but for what leaves the loop.
+    pub(crate) fn report(this: &Ref<Self>, message: &str, exc: Option<&Obj>, more: &[(&Obj, &Obj)]) -> Res<()> {
+        let names = crate::names::get();
+        let context = value::dict()?;
+        value::dict_set(&context, &names.message, &value::str(message)?)?;
+        if let Some(exc) = exc {
+            value::dict_set(&context, &names.exception, exc)?;
+        }
+        for (key, item) in more {
+            value::dict_set(&context, key, item)?;
+        }
+        this.as_obj().method1(&names.call_exception_handler, &context).map(drop)
+    }
+}
+
+impl Ref<LoopState> {
+    /// The loop's time, as the scheduler sees it: a replaced `time` is honoured.
+    #[inline]
+    pub(crate) fn now(&self) -> Res<Deadline> {
+        if self.time_replaced.get() {
+            let seconds = self.as_obj().method0(&crate::names::get().time)?;
+            return Ok(Deadline::from_secs(value::as_f64(&seconds)?));
+        }
+        Ok(rulip_engine::sys::clock::now())
+    }
+}

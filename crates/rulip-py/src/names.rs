@@ -1,0 +1,84 @@
+//! Every interned name that we look up: made once, compared by pointer ever after.
+//!
+//! Attached threads only. Not here: objects we import (`imports.rs`).
+
+use crate::ffi::object::Attached;
+use crate::ffi::{Obj, Res, value};
+
+macro_rules! names {
+    ($($name:ident = $text:literal),* $(,)?) => {
+        /// The names, as interned str objects.
+        pub(crate) struct Names { $(pub(crate) $name: Obj,)* }
+
+        impl Names {
+            fn new() -> Res<Self> {
+                Ok(Self { $($name: value::interned($text)?,)* })
+            }
+        }
+    };
+}
+
+names! {
+    add_done_callback = c"add_done_callback",
+    asyncio_future_blocking = c"_asyncio_future_blocking",
+    attach = c"_attach",
+    buffer_updated = c"buffer_updated",
+    call_exception_handler = c"call_exception_handler",
+    call_soon = c"call_soon",
+    cancel = c"cancel",
+    close = c"close",
+    connection_lost = c"connection_lost",
+    connection_made = c"connection_made",
+    context = c"context",
+    call_later = c"call_later",
+    create_future = c"create_future",
+    data_received = c"data_received",
+    detach = c"_detach",
+    done = c"done",
+    eof_received = c"eof_received",
+    exception = c"exception",
+    fileno = c"fileno",
+    future = c"future",
+    get_buffer = c"get_buffer",
+    get_debug = c"get_debug",
+    get_loop = c"get_loop",
+    handle = c"handle",
+    is_running = c"is_running",
+    loop_ = c"_loop",
+    message = c"message",
+    msg = c"msg",
+    name = c"name",
+    pause_writing = c"pause_writing",
+    protocol = c"protocol",
+    qualname = c"__qualname__",
+    result = c"result",
+    resume_writing = c"resume_writing",
+    send = c"send",
+    set_exception = c"set_exception",
+    set_name = c"set_name",
+    set_result = c"set_result",
+    socket = c"socket",
+    source_traceback = c"source_traceback",
+    task = c"task",
+    throw = c"throw",
+    time = c"time",
+    transport = c"transport",
+    value = c"value",
+    wakeup = c"_wakeup",
+    warning = c"warning",
+}
+
+static NAMES: Attached<Names> = Attached::new();
+
+/// Makes them; once, at module initialisation.
+pub(crate) fn init() -> Res<()> {
+    if !NAMES.is_set() {
+        NAMES.set(Names::new()?);
+    }
+    Ok(())
+}
+
+#[inline]
+pub(crate) fn get() -> &'static Names {
+    NAMES.get()
+}

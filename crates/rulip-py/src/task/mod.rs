@@ -1,0 +1,307 @@
+//! `Task`: a coroutine that the loop drives, and the future of its result.
+//!
+//! What lives here: the body, its making, cancelling. Stepping is in `step.rs`, who is current and
+//! who exists in `registry.rs`, `sleep` in `sleep.rs`, the Python face in `slots.rs`.
+//! Owner thread.
+//!
+//! | the task | `waiter` | in the ready queue |
+//! |---|---|---|
+//! | is ready | none | once |
+//! | waits | what it awaits, which holds the task as a callback | no |
+//! | runs | none | no |
+//! | is done | none | no |
+//!
+//! Invariant: exactly one of "queued", "held by its waiter", "running", "done" holds, so a task is
+//! stepped once per wake-up.
+
+pub(crate) mod registry;
+pub(crate) mod sleep;
+pub(crate) mod slots;
+pub(crate) mod step;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::ffi as c;
+
+use crate::ffi::native::{Extends, Native, TypeCell};
+use crate::ffi::slot::Visit;
+use crate::ffi::{Obj, Raised, Ref, Res, Slot, call, context, send, value};
+use crate::future::{self, Future};
+use crate::imports;
+use crate::loop_state::{Job, LoopState};
+use crate::names;
+use crate::task::sleep::Sleep;
+
+/// `slot` of a task that is in no registry.
+const UNREGISTERED: u32 = u32::MAX;
+
+/// The body of `_rulip.Task`.
+#[repr(C)]
+pub(crate) struct Task {
+    future: Future,
+    coro: Slot,
+    context: Slot,
+    /// What it awaits.
+    waiter: Slot,
+    /// The name given, if any.
+    name: Slot,
+    /// Its number, of which the name is made while none was given.
+    number: Cell<u64>,
+    /// An exception to throw at the next step: a wrong `yield`.
+    pending_error: RefCell<Option<Box<Obj>>>,
+    cancel_requests: Cell<u32>,
+    /// Where it stands in its loop's registry.
+    slot: Cell<u32>,
+    must_cancel: Cell<bool>,
+    log_destroy_pending: Cell<bool>,
+    initialised: Cell<bool>,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for Task {
+    const RECYCLED: bool = true;
+    const HAS_FINALIZER: bool = true;
+
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.future.traverse(visit)?;
+        self.coro.visit(visit)?;
+        self.context.visit(visit)?;
+        self.waiter.visit(visit)?;
+        self.name.visit(visit)?;
+        match self.pending_error.try_borrow() {
+            Ok(error) => error.iter().try_for_each(|error| visit.obj(error)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn clear(&self) {
+        self.unregister();
+        self.future.clear();
+        drop(self.coro.take());
+        drop(self.context.take());
+        drop(self.waiter.take());
+        drop(self.pending_error.take());
+    }
+
+    fn weakrefs(&self) -> *mut c::PyObject {
+        self.future.weakrefs()
+    }
+
+    fn wants_finalizer(&self) -> bool {
+        self.future.wants_finalizer() || self.is_abandoned()
+    }
+
+    fn finalize(this: &Ref<Self>) {
+        if this.is_abandoned() {
+            Self::report_abandoned(this);
+        }
+        this.future_ref().report_unretrieved();
+    }
+
+    fn unlink(&self, me: *mut c::PyObject) {
+        self.unregister();
+        self.future.unlink(me);
+    }
+}
+
+// SAFETY: `repr(C)`, the future stands first.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Extends<Future> for Task {}
+
+impl Task {
+    pub(crate) fn blank() -> Self {
+        Self {
+            future: Future::blank(),
+            coro: Slot::empty(),
+            context: Slot::empty(),
+            waiter: Slot::empty(),
+            name: Slot::empty(),
+            number: Cell::new(0),
+            pending_error: RefCell::new(None),
+            cancel_requests: Cell::new(0),
+            slot: Cell::new(UNREGISTERED),
+            must_cancel: Cell::new(false),
+            log_destroy_pending: Cell::new(true),
+            initialised: Cell::new(false),
+        }
+    }
+
+    /// `loop.create_task(coro)` without a factory: a task on a native loop, queued.
+    pub(crate) fn spawn(loop_: &Ref<LoopState>, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<Ref<Self>> {
+        check_coroutine(coro)?;
+        let mut body = Self::blank();
+        body.future = Future::pending(loop_)?;
+        let this = Ref::new(body)?;
+        this.prepare(coro, name, context)?;
+        registry::register(loop_, &this);
+        loop_.push(Job::Task(this.clone()));
+        Ok(this)
+    }
+
+    /// `loop.create_task(coro, eager_start=...)` without a factory (3.13.3 on).
+    pub(crate) fn spawn_perhaps_eagerly(
+        loop_: &Ref<LoopState>,
+        coro: &Obj,
+        name: Option<&Obj>,
+        context: Option<Obj>,
+        eagerly: bool,
+    ) -> Res<Ref<Self>> {
+        if !eagerly || !loop_.running.get() {
+            return Self::spawn(loop_, coro, name, context);
+        }
+        check_coroutine(coro)?;
+        let mut body = Self::blank();
+        body.future = Future::pending(loop_)?;
+        let this = Ref::new(body)?;
+        this.prepare(coro, name, context)?;
+        step::start_eagerly(&this)?;
+        Ok(this)
+    }
+
+    /// What every way of making a task sets.
+    fn prepare(&self, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<()> {
+        let context = match context {
+            Some(context) if context::is_context(&context) => context,
+            Some(other) => {
+                return Err(Raised::type_error(&format!(
+                    "context must be a contextvars.Context, not {}",
+                    other.type_name()
+                )));
+            }
+            None => context::copy_current()?,
+        };
+        match name {
+            Some(name) => self.set_name(name)?,
+            None => self.number.set(NUMBERS.fetch_add(1, Ordering::Relaxed) + 1),
+        }
+        self.context.set(Some(context));
+        self.coro.set(Some(coro.clone()));
+        self.must_cancel.set(false);
+        self.cancel_requests.set(0);
+        self.log_destroy_pending.set(true);
+        self.initialised.set(true);
+        Ok(())
+    }
+
+    pub(crate) fn set_name(&self, name: &Obj) -> Res<()> {
+        let name = if value::is_exact_str(name) { name.clone() } else { value::str_of(name)? };
+        self.name.set(Some(name));
+        Ok(())
+    }
+
+    pub(crate) fn name(&self) -> Res<Obj> {
+        if let Some(name) = self.name.get() {
+            return Ok(name);
+        }
+        let name = value::str(&format!("Task-{}", self.number.get()))?;
+        self.name.set(Some(name.clone()));
+        Ok(name)
+    }
+
+    pub(crate) fn context(&self) -> Obj {
+        self.context.get_or_none()
+    }
+
+    pub(crate) fn future(&self) -> &Future {
+        &self.future
+    }
+
+    /// Still pending, and nobody is left to finish it.
+    fn is_abandoned(&self) -> bool {
+        self.initialised.get() && !self.future.is_done() && self.log_destroy_pending.get()
+    }
+
+    #[cold]
+    fn report_abandoned(this: &Ref<Self>) {
+        let names = names::get();
+        let traceback = this.future.source_traceback();
+        let mut more = vec![(&names.task, this.as_obj())];
+        if let Some(traceback) = &traceback {
+            more.push((&names.source_traceback, traceback));
+        }
+        let message = "Task was destroyed but it is pending!";
+        if let Err(raised) = future::report_to(this.future.loop_slot(), message, None, &more) {
+            raised.write_unraisable(this.as_obj());
+        }
+    }
+
+    fn unregister(&self) {
+        if self.slot.get() != UNREGISTERED {
+            if let Some(loop_) = self.future.native_loop() {
+                registry::unregister(&loop_, self);
+            }
+        }
+    }
+
+    /// `cancel(msg)`: asks what it awaits, down the chain of native tasks, to be cancelled; what
+    /// awaits nothing that can be cancelled gets the `CancelledError` at its next step.
+    pub(crate) fn request_cancel(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
+        let mut chain: Vec<Ref<Self>> = Vec::new();
+        let mut task = this.clone();
+        let accepted = loop {
+            task.future.clear_log_traceback();
+            if task.future.is_done() {
+                break false;
+            }
+            task.cancel_requests.set(task.cancel_requests.get().saturating_add(1));
+            let waiter = task.waiter.get();
+            chain.push(task);
+            let Some(waiter) = waiter else { break false };
+            if let Some(inner) = Ref::<Self>::exact(&waiter) {
+                task = inner.clone();
+                continue;
+            }
+            break cancel_waiter(&waiter, message.clone())?;
+        };
+        // Whoever was refused below is the one that must cancel by itself.
+        if !accepted {
+            let Some(last) = chain.last() else { return Ok(false) };
+            last.must_cancel.set(true);
+            last.future.set_cancel_message(message);
+        }
+        Ok(true)
+    }
+}
+
+fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
+    if let Some(future) = Ref::<Future>::exact(waiter) {
+        return future.cancel(message);
+    }
+    if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
+        return Ok(sleep.cancel(message));
+    }
+    let names = names::get();
+    waiter.method_kw(&names.cancel, &[], &names.msg, &message.unwrap_or_else(Obj::none))?.is_true()
+}
+
+impl Ref<Task> {
+    pub(crate) fn future_ref(&self) -> &Ref<Future> {
+        self.parent()
+    }
+}
+
+/// `a coroutine was expected, got ...`
+fn check_coroutine(coro: &Obj) -> Res<()> {
+    if send::is_coroutine(coro) || Ref::<Sleep>::exact(coro).is_some() {
+        return Ok(());
+    }
+    if imports::get().iscoroutine.call1(coro)?.is_true()? {
+        return Ok(());
+    }
+    Err(Raised::type_error(&format!("a coroutine was expected, got {}", coro.repr()?)))
+}
+
+/// `builtins.TypeError` and its like by name, for the cold paths of this module.
+pub(crate) fn builtin(name: &str) -> Res<Obj> {
+    call::import(c"builtins")?.attr(&value::str(name)?)
+}

@@ -1,0 +1,332 @@
+//! `sleep(delay, result=None)`: one object that is the coroutine, the future and the timer entry.
+//!
+//! asyncio's is a coroutine, a future, a timer handle and a bound method. Awaited by a native task
+//! this one registers itself with the loop's timers and holds the task to wake; under a foreign
+//! task it falls back on a future and `call_later`, as asyncio's does. Turn for turn the order is
+//! asyncio's: the timer marks it done in one turn, the task runs in the next.
+//!
+//! | state | meaning |
+//! |---|---|
+//! | new | never awaited: dropping it warns, as an unawaited coroutine would |
+//! | yielded | `delay <= 0`: gave up its turn |
+//! | waiting | in the timer heap, holds the task |
+//! | delegated | waits for a future of a foreign task's loop |
+//! | elapsed / cancelled | the task is queued, and reads the outcome |
+//! | spent | awaited to its end, thrown into, or closed |
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+
+use rulip_engine::Deadline;
+
+use super::{Task, registry};
+use crate::ffi::native::{Native, TypeCell};
+use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::slot::Visit;
+use crate::ffi::spec::TypeSpec;
+use crate::ffi::trampoline::{Args, fast, getter, noargs, onearg, unary};
+use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
+use crate::future::iter::thrown;
+use crate::imports;
+use crate::loop_state::{Job, LoopState};
+use crate::names;
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum State {
+    New,
+    Yielded,
+    Waiting,
+    Delegated,
+    Elapsed,
+    Cancelled,
+    Spent,
+}
+
+/// The body of `_rulip.Sleep`.
+pub(crate) struct Sleep {
+    task: RefSlot<Task>,
+    /// The value to return; in `Delegated` the parts are in `delegated`.
+    result: Slot,
+    delay: Cell<f64>,
+    state: Cell<State>,
+    delegated: RefCell<Option<Box<Delegated>>>,
+    /// The message of the cancellation.
+    message: Slot,
+}
+
+/// What stands in for the native wait under a foreign task.
+struct Delegated {
+    future: Obj,
+    timer: Obj,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for Sleep {
+    const RECYCLED: bool = true;
+    const HAS_FINALIZER: bool = true;
+
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.task.visit(visit)?;
+        self.result.visit(visit)?;
+        self.message.visit(visit)?;
+        match self.delegated.try_borrow() {
+            Ok(parts) => parts
+                .iter()
+                .try_for_each(|parts| visit.obj(&parts.future).and_then(|()| visit.obj(&parts.timer))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn clear(&self) {
+        drop(self.task.take());
+        drop(self.result.take());
+        drop(self.message.take());
+        drop(self.delegated.take());
+    }
+
+    fn wants_finalizer(&self) -> bool {
+        self.state.get() == State::New
+    }
+
+    fn finalize(this: &Ref<Self>) {
+        if this.state.replace(State::Spent) == State::New {
+            let warned = value::str("coroutine 'sleep' was never awaited").and_then(|text| {
+                let category = super::builtin("RuntimeWarning")?;
+                imports::get().warn.call(&[&text, &category])
+            });
+            if let Err(raised) = warned {
+                raised.write_unraisable(this.as_obj());
+            }
+        }
+    }
+}
+
+impl Sleep {
+    /// In the timer heap, wanted by its task.
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state.get() == State::Waiting
+    }
+
+    /// Whether it will wake this task.
+    #[inline]
+    pub(crate) fn holds(&self, task: &Ref<Task>) -> bool {
+        self.is_waiting() && self.task.is(task.as_obj())
+    }
+
+    /// The timer is due: queue the task.
+    #[inline]
+    pub(crate) fn elapse(&self) {
+        if self.state.get() == State::Waiting {
+            self.state.set(State::Elapsed);
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.take() {
+            if let Some(loop_) = task.future().native_loop() {
+                loop_.push(Job::Task(task));
+            }
+        }
+    }
+
+    /// `cancel(msg)`, asked by the task that waits.
+    pub(crate) fn cancel(&self, message: Option<Obj>) -> bool {
+        if self.state.get() != State::Waiting {
+            return false;
+        }
+        self.message.set(message);
+        self.state.set(State::Cancelled);
+        let swept = self.leave_timers();
+        self.wake();
+        drop(swept);
+        true
+    }
+
+    /// Its heap entry is a tombstone now.
+    fn leave_timers(&self) -> Vec<Job> {
+        let loop_ = self.task.get().and_then(|task| task.future().native_loop());
+        loop_.map(|loop_| loop_.engine.note_timer_cancelled(Job::is_cancelled)).unwrap_or_default()
+    }
+
+    fn begin(this: &Ref<Self>) -> Res<Step> {
+        let delay = this.delay.get();
+        if delay <= 0.0 {
+            this.state.set(State::Yielded);
+            return Ok(Step::Yield(Obj::none()));
+        }
+        if delay.is_nan() && imports::get().version >= (3, 13, 0) {
+            this.state.set(State::Spent);
+            return Err(Raised::value_error("Invalid delay: NaN (not a number)"));
+        }
+        let loop_ = imports::get().get_running_loop.call0()?;
+        if let Some(native) = Ref::<LoopState>::downcast(&loop_) {
+            if let Some(task) = registry::current(native)? {
+                return Self::wait_natively(this, native, task, delay);
+            }
+        }
+        Self::delegate(this, &loop_)
+    }
+
+    #[inline]
+    fn wait_natively(this: &Ref<Self>, loop_: &Ref<LoopState>, task: Ref<Task>, delay: f64) -> Res<Step> {
+        let when = after(loop_, delay)?;
+        this.state.set(State::Waiting);
+        this.task.set(Some(task));
+        loop_.engine.insert_timer(when, Job::Sleep(this.clone()));
+        Ok(Step::Yield(this.to_obj()))
+    }
+
+    /// As asyncio's coroutine does it, for a task that is not ours.
+    fn delegate(this: &Ref<Self>, loop_: &Obj) -> Res<Step> {
+        let names = names::get();
+        let future = loop_.method0(&names.create_future)?;
+        let set = &imports::get().set_result_unless_cancelled;
+        let delay = value::float(this.delay.get())?;
+        let timer = loop_.attr(&names.call_later)?.call(&[&delay, set, &future, &this.result.get_or_none()])?;
+        future.set_attr(&names.asyncio_future_blocking, &Obj::bool(true))?;
+        *this.delegated.borrow_mut() = Some(Box::new(Delegated { future: future.clone(), timer }));
+        this.state.set(State::Delegated);
+        Ok(Step::Yield(future))
+    }
+
+    fn finish_delegated(this: &Ref<Self>) -> Res<Step> {
+        let Some(future) = this.delegated.borrow().as_ref().map(|parts| parts.future.clone()) else {
+            return Ok(Step::Return(Obj::none()));
+        };
+        if !future.method0(&names::get().done)?.is_true()? {
+            return Err(Raised::runtime_error("await wasn't used with future"));
+        }
+        let outcome = future.method0(&names::get().result);
+        this.abandon();
+        outcome.map(Step::Return)
+    }
+
+    /// Thrown into or closed: nobody waits any more.
+    fn abandon(&self) {
+        let waited = self.is_waiting();
+        let swept = if waited { self.leave_timers() } else { Vec::new() };
+        self.state.set(State::Spent);
+        drop(self.task.take());
+        drop(swept);
+        let parts = self.delegated.take();
+        if let Some(parts) = parts {
+            if let Err(raised) = parts.timer.method0(&names::get().cancel) {
+                raised.write_unraisable(&parts.timer);
+            }
+        }
+    }
+}
+
+/// The deadline `delay` seconds from now; on a clock of Python's making, in its seconds.
+#[inline]
+pub(crate) fn after(loop_: &Ref<LoopState>, delay: f64) -> Res<Deadline> {
+    if loop_.time_replaced.get() {
+        return Ok(Deadline::from_secs(loop_.now()?.as_secs() + delay));
+    }
+    let now = loop_.now()?;
+    Ok(Deadline::from_secs(now.as_secs() + delay))
+}
+
+impl Awaitable for Sleep {
+    #[inline]
+    fn poll(this: &Ref<Self>) -> Res<Step> {
+        match this.state.get() {
+            State::New => Self::begin(this),
+            State::Yielded | State::Elapsed => {
+                this.state.set(State::Spent);
+                Ok(Step::Return(this.result.take().unwrap_or_else(Obj::none)))
+            }
+            State::Cancelled => {
+                this.state.set(State::Spent);
+                let class = &imports::get().cancelled_error;
+                let error = match this.message.take() {
+                    Some(message) => class.call1(&message)?,
+                    None => class.call0()?,
+                };
+                Err(Raised::from_exception(&error))
+            }
+            State::Delegated => Self::finish_delegated(this),
+            State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),
+            State::Spent => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+        }
+    }
+}
+
+/// `sleep(delay, result=None)`.
+pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
+    let (mut delay, mut result) = (args.positional().first(), args.positional().get(1));
+    for (name, item) in args.keywords() {
+        if value::text_is(&name, c"delay") && delay.is_none() {
+            delay = Some(item);
+        } else if value::text_is(&name, c"result") && result.is_none() {
+            result = Some(item);
+        } else {
+            return Err(crate::future::slots::unexpected_keyword("sleep", &name));
+        }
+    }
+    let Some(delay) = delay else {
+        return Err(Raised::type_error("sleep() missing 1 required positional argument: 'delay'"));
+    };
+    if args.positional().len() > 2 {
+        return Err(Raised::type_error(&format!(
+            "sleep() takes from 1 to 2 positional arguments but {} were given",
+            args.positional().len()
+        )));
+    }
+    let body = Sleep {
+        task: RefSlot::empty(),
+        result: Slot::new(result.filter(|result| !result.is_none()).cloned()),
+        delay: Cell::new(value::as_f64(delay)?),
+        state: Cell::new(State::New),
+        delegated: RefCell::new(None),
+        message: Slot::empty(),
+    };
+    Ref::new(body).map(Ref::into_obj)
+}
+
+pub(crate) fn build() -> Res<Obj> {
+    TypeSpec::new::<Sleep>(c"rulip._rulip.Sleep", c"What sleep() returns: a coroutine.")
+        .not_callable()
+        .slot(pyo3::ffi::Py_am_await, unary(|this: &Ref<Sleep>| Ok(this.to_obj())))
+        .slot(pyo3::ffi::Py_tp_iter, unary(|this: &Ref<Sleep>| Ok(this.to_obj())))
+        .slot(pyo3::ffi::Py_tp_iternext, send::iternext_slot::<Sleep>())
+        .slot(pyo3::ffi::Py_am_send, send::send_slot::<Sleep>())
+        .methods([
+            onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Sleep>, _: &Obj| {
+                match Sleep::poll(this)? {
+                    Step::Yield(obj) => Ok(obj),
+                    Step::Return(value) => Err(send::stop_iteration(value)),
+                }
+            }),
+            fast(c"throw", c"Raise the exception at the await.", |this: &Ref<Sleep>, args: &Args<'_>| {
+                let raised = thrown(args);
+                let saved = raised.take();
+                this.abandon();
+                Err(Raised::restore(saved))
+            }),
+            noargs(c"close", c"End it.", |this: &Ref<Sleep>| {
+                this.abandon();
+                Ok(Obj::none())
+            }),
+            fast(c"cancel", c"Cancel the wait.", |this: &Ref<Sleep>, args: &Args<'_>| {
+                Ok(Obj::bool(this.cancel(crate::future::slots::cancel_message(args)?)))
+            }),
+        ])
+        .attributes([
+            getter(c"__name__", c"sleep", |_: &Ref<Sleep>| value::interned(c"sleep")),
+            getter(c"__qualname__", c"sleep", |_: &Ref<Sleep>| value::interned(c"sleep")),
+            getter(c"cr_await", c"What it waits for.", |_: &Ref<Sleep>| Ok(Obj::none())),
+            getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Sleep>| Ok(Obj::none())),
+            getter(c"cr_running", c"Whether it runs.", |_: &Ref<Sleep>| Ok(Obj::bool(false))),
+        ])
+        .build(Sleep::type_cell())
+}

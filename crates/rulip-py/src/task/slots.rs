@@ -1,0 +1,163 @@
+//! The Python face of `Task`.
+
+use pyo3::ffi as c;
+
+use super::{Task, check_coroutine, registry, step};
+use crate::ffi::native::{Native, body_offset};
+use crate::ffi::spec::TypeSpec;
+use crate::ffi::trampoline::{Args, fast, getter, init, new, noargs, onearg, property, unary};
+use crate::ffi::{Obj, Raised, Ref, Res, value};
+use crate::future::slots::{cancel_message, class_getitem, class_of, unexpected_keyword};
+use crate::future::Future;
+use crate::imports;
+use crate::names;
+
+/// Makes the type; after `Future`'s.
+pub(crate) fn build() -> Res<Obj> {
+    let future_at = std::mem::offset_of!(Task, future);
+    TypeSpec::new::<Task>(
+        c"rulip._rulip.Task",
+        c"Task(coro, *, loop=None, name=None, context=None, eager_start=False)\n--\n\nA coroutine driven by the loop (mirrors asyncio.Task).",
+    )
+    .base(Future::type_cell())
+    .subclassable()
+    .weakrefs_at(body_offset::<Task>(future_at + Future::WEAKREFS_AT))
+    .dict_at(body_offset::<Task>(future_at + Future::DICT_AT))
+    .slot(c::Py_tp_new, new(|kind, _args, _kwargs| crate::ffi::native::allocate(kind, Task::blank())))
+    .slot(c::Py_tp_init, init(initialise))
+    .slot(c::Py_tp_repr, unary(|this: &Ref<Task>| imports::get().task_repr.call1(this.as_obj())))
+    .methods([
+        fast(c"cancel", c"Request that the task cancel itself.", |this: &Ref<Task>, args: &Args<'_>| {
+            Ok(Obj::bool(Task::request_cancel(this, cancel_message(args)?)?))
+        }),
+        noargs(c"cancelling", c"Return how many cancellations were requested and not taken back.", |this: &Ref<Task>| {
+            value::int(i64::from(this.cancel_requests.get()))
+        }),
+        noargs(c"uncancel", c"Take one cancellation request back; return how many remain.", uncancel),
+        noargs(c"get_coro", c"Return the coroutine.", |this: &Ref<Task>| Ok(this.coro.get_or_none())),
+        noargs(c"get_context", c"Return the context.", |this: &Ref<Task>| Ok(this.context())),
+        noargs(c"get_name", c"Return the name.", |this: &Ref<Task>| this.name()),
+        onearg(c"set_name", c"Set the name.", |this: &Ref<Task>, name: &Obj| {
+            this.set_name(name)?;
+            Ok(Obj::none())
+        }),
+        onearg(c"set_result", c"Not supported by tasks.", |_: &Ref<Task>, _: &Obj| {
+            Err(Raised::runtime_error("Task does not support set_result operation"))
+        }),
+        onearg(c"set_exception", c"Not supported by tasks.", |_: &Ref<Task>, _: &Obj| {
+            Err(Raised::runtime_error("Task does not support set_exception operation"))
+        }),
+        fast(c"get_stack", c"Return the frames of the task's coroutine.", |this: &Ref<Task>, args: &Args<'_>| {
+            let limit = keyword(args, "get_stack", &[c"limit"])?;
+            imports::get().task_get_stack.call(&[this.as_obj(), &limit[0].clone().unwrap_or_else(Obj::none)])
+        }),
+        fast(c"print_stack", c"Print the stack or the traceback of the task's coroutine.", |this: &Ref<Task>, args: &Args<'_>| {
+            let given = keyword(args, "print_stack", &[c"limit", c"file"])?;
+            let [limit, file] = &given[..] else { return Ok(Obj::none()) };
+            let none = Obj::none();
+            imports::get().task_print_stack.call(&[
+                this.as_obj(),
+                limit.as_ref().unwrap_or(&none),
+                file.as_ref().unwrap_or(&none),
+            ])
+        }),
+        fast(c"_wakeup", c"Step the task: what it awaited is done.", |this: &Ref<Task>, args: &Args<'_>| {
+            step::wakeup(this, args.positional().first())?;
+            Ok(Obj::none())
+        }),
+        class_getitem(),
+    ])
+    .attributes([
+        getter(c"__class__", c"asyncio.Task", |this: &Ref<Task>| class_of(this, &imports::get().task_class)),
+        getter(c"_coro", c"The coroutine.", |this: &Ref<Task>| Ok(this.coro.get_or_none())),
+        getter(c"_context", c"The context.", |this: &Ref<Task>| Ok(this.context())),
+        getter(c"_fut_waiter", c"What the task awaits.", |this: &Ref<Task>| Ok(this.waiter.get_or_none())),
+        getter(c"_must_cancel", c"Whether it is cancelled at its next step.", |this: &Ref<Task>| {
+            Ok(Obj::bool(this.must_cancel.get()))
+        }),
+        getter(c"_num_cancels_requested", c"How many cancellations were requested.", |this: &Ref<Task>| {
+            value::int(i64::from(this.cancel_requests.get()))
+        }),
+        property(c"_log_destroy_pending", c"Whether to report it if it dies pending.", |this: &Ref<Task>| {
+            Ok(Obj::bool(this.log_destroy_pending.get()))
+        }, |this: &Ref<Task>, value: Option<&Obj>| {
+            this.log_destroy_pending.set(value.map_or(Ok(false), Obj::is_true)?);
+            Ok(())
+        }),
+        crate::ffi::trampoline::generic_dict(),
+    ])
+    .build(Task::type_cell())
+}
+
+/// Positional-or-keyword arguments by name.
+fn keyword(args: &Args<'_>, function: &str, wanted: &[&std::ffi::CStr]) -> Res<Vec<Option<Obj>>> {
+    if !args.positional().is_empty() {
+        return Err(Raised::type_error(&format!("{function}() takes no positional arguments")));
+    }
+    let mut found = vec![None; wanted.len()];
+    for (name, item) in args.keywords() {
+        match wanted.iter().position(|candidate| value::text_is(&name, candidate)) {
+            Some(i) => found[i] = Some(item.clone()),
+            None => return Err(unexpected_keyword(function, &name)),
+        }
+    }
+    Ok(found)
+}
+
+fn uncancel(this: &Ref<Task>) -> Res<Obj> {
+    let requests = this.cancel_requests.get();
+    if requests > 0 {
+        this.cancel_requests.set(requests - 1);
+        if requests == 1 && cfg!(Py_3_13) {
+            this.must_cancel.set(false);
+        }
+    }
+    value::int(i64::from(this.cancel_requests.get()))
+}
+
+fn initialise(this: &Ref<Task>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
+    let positional = value::tuple_items(args);
+    let mut coro = positional.first().cloned();
+    if positional.len() > 1 {
+        return Err(Raised::type_error("Task() takes exactly 1 positional argument"));
+    }
+    let (mut loop_, mut name, mut context, mut eager) = (None, None, None, false);
+    for (key, item) in kwargs.map(value::dict_items).unwrap_or_default() {
+        if value::text_is(&key, c"loop") {
+            loop_ = Some(item);
+        } else if value::text_is(&key, c"name") {
+            name = Some(item);
+        } else if value::text_is(&key, c"context") {
+            context = Some(item);
+        } else if value::text_is(&key, c"eager_start") {
+            eager = item.is_true()?;
+        } else if value::text_is(&key, c"coro") && coro.is_none() {
+            coro = Some(item);
+        } else {
+            return Err(unexpected_keyword("Task", &key));
+        }
+    }
+    let Some(coro) = coro else {
+        return Err(Raised::type_error("Task() missing required argument 'coro' (pos 1)"));
+    };
+    if let Err(raised) = check_coroutine(&coro) {
+        this.log_destroy_pending.set(false);
+        return Err(raised);
+    }
+    this.future.initialise(loop_.as_ref())?;
+    let none = |value: &Obj| !value.is_none();
+    this.prepare(&coro, name.as_ref().filter(|name| none(name)), context.filter(none))?;
+    let loop_obj = this.future.loop_obj()?;
+    if eager && loop_obj.method0(&names::get().is_running)?.is_true()? {
+        return step::start_eagerly(this);
+    }
+    step::start(this, this.future.native_loop().as_ref())
+}
+
+/// `_pending_tasks(loop)`: for `asyncio.all_tasks()`.
+pub(crate) fn pending_tasks(args: &Args<'_>) -> Res<Obj> {
+    let Some(loop_) = args.positional().first().and_then(Ref::<crate::loop_state::LoopState>::downcast) else {
+        return Err(Raised::type_error("_pending_tasks() takes a rulip loop"));
+    };
+    value::list(registry::pending(loop_))
+}

@@ -1,0 +1,359 @@
+//! One step of a task: send into the coroutine, then do what it asks.
+//!
+//! Mirrors asyncio's `Task.__step` case by case. The coroutine is resumed with `send(None)`; what
+//! it awaited raises by itself when the coroutine reads it. Exceptions are thrown in only where
+//! asyncio does: a failed or cancelled future that was yielded, a requested cancellation, a
+//! yield of the wrong thing.
+//!
+//! Owner thread. Invariant: nothing of ours is borrowed while the coroutine runs.
+
+use super::registry::{self, Current};
+use super::sleep::Sleep;
+use super::Task;
+use crate::ffi::context::Entered;
+use crate::ffi::send::{self, Step};
+use crate::ffi::{Obj, Raised, Ref, Res};
+use crate::future::{Future, State, slots::storable};
+use crate::loop_state::{Job, LoopState};
+use crate::{imports, names};
+
+/// How a step finds the task's context.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// It must be entered.
+    Nothing,
+    /// A foreign loop's handle, or `_wakeup` run by a handle, has entered it already.
+    Context,
+}
+
+/// Steps the task. Comes back with an error only for what must leave the loop.
+pub(crate) fn step(task: &Ref<Task>, inside: Inside) -> Res<()> {
+    if task.future.is_done() {
+        return Err(Raised::new(
+            &imports::get().invalid_state_error,
+            &format!("__step(): already done: {}", task.as_obj().repr()?),
+        ));
+    }
+    let error = error_to_throw(task)?;
+    let Some(coro) = task.coro.get() else {
+        return Err(Raised::runtime_error("uninitialized Task object"));
+    };
+    let result = run(task, &coro, error, inside);
+    conclude(task, result)
+}
+
+/// What must be thrown in instead of sending: decided by what the task waited for.
+#[inline]
+fn error_to_throw(task: &Ref<Task>) -> Res<Option<Obj>> {
+    let mut error = task.pending_error.borrow_mut().take().map(|error| *error);
+    if let Some(waiter) = task.waiter.take() {
+        if error.is_none() {
+            error = error_of(&waiter)?;
+        }
+    }
+    if task.must_cancel.get() {
+        let cancelled = &imports::get().cancelled_error;
+        let is_cancelled = match &error {
+            Some(error) => error.is_instance(cancelled)?,
+            None => false,
+        };
+        if !is_cancelled {
+            error = Some(task.future.make_cancelled_error()?);
+        }
+        task.must_cancel.set(false);
+    }
+    Ok(error)
+}
+
+#[inline]
+fn error_of(waiter: &Obj) -> Res<Option<Obj>> {
+    let future = match Ref::<Future>::exact(waiter) {
+        Some(future) => future,
+        None => match Ref::<Task>::exact(waiter) {
+            Some(task) => task.future_ref(),
+            None => return Ok(None),
+        },
+    };
+    match future.state() {
+        State::Failed => Ok(future.seen_exception()),
+        State::Cancelled => future.make_cancelled_error().map(Some),
+        State::Pending | State::Finished => Ok(None),
+    }
+}
+
+#[inline]
+fn run(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
+    let loop_ = task.future.native_loop();
+    let _current = match &loop_ {
+        Some(loop_) => Some(Current::enter(loop_, task)?),
+        None => None,
+    };
+    let _foreign = match &loop_ {
+        Some(_) => None,
+        None => Some(ForeignCurrent::enter(task)?),
+    };
+    let context = task.context();
+    let _entered = match inside {
+        Inside::Nothing => Some(Entered::new(&context)?),
+        Inside::Context => None,
+    };
+    match error {
+        None => send::send_none(coro),
+        Some(error) => throw(coro, &error),
+    }
+}
+
+fn throw(coro: &Obj, error: &Obj) -> Res<Step> {
+    match coro.method1(&names::get().throw, error) {
+        Ok(yielded) => Ok(Step::Yield(yielded)),
+        Err(raised) => send::stop_value(raised).map(Step::Return),
+    }
+}
+
+/// A native task on a foreign loop: asyncio's own register is told at each step.
+struct ForeignCurrent {
+    loop_: Obj,
+    task: Obj,
+}
+
+impl ForeignCurrent {
+    fn enter(task: &Ref<Task>) -> Res<Self> {
+        let loop_ = task.future.loop_obj()?;
+        imports::get().enter_task.call(&[&loop_, task.as_obj()])?;
+        Ok(Self { loop_, task: task.to_obj() })
+    }
+}
+
+impl Drop for ForeignCurrent {
+    fn drop(&mut self) {
+        let _saved = crate::ffi::error::SavedError::save();
+        if let Err(raised) = imports::get().leave_task.call(&[&self.loop_, &self.task]) {
+            raised.write_unraisable(&self.task);
+        }
+    }
+}
+
+#[inline]
+pub(super) fn conclude(task: &Ref<Task>, result: Res<Step>) -> Res<()> {
+    match result {
+        Ok(Step::Yield(yielded)) => wait_for(task, yielded),
+        Ok(Step::Return(value)) => {
+            done(task);
+            if task.must_cancel.get() {
+                // Cancelled right before it ended.
+                task.must_cancel.set(false);
+                let message = task.future.cancel_message();
+                return task.future_ref().cancel(message).map(drop);
+            }
+            task.future_ref().set_result(value)
+        }
+        Err(raised) => fail(task, raised),
+    }
+}
+
+/// Takes a finished task out of the registry.
+#[inline]
+fn done(task: &Ref<Task>) {
+    task.unregister();
+}
+
+fn fail(task: &Ref<Task>, raised: Raised) -> Res<()> {
+    done(task);
+    if raised.matches(&imports::get().cancelled_error) {
+        let error = raised.take();
+        task.future.keep_cancelled_error(error);
+        let message = task.future.cancel_message();
+        return task.future_ref().cancel(message).map(drop);
+    }
+    let leaves = raised.leaves_the_loop();
+    let error = raised.take();
+    match storable(error.clone()) {
+        Ok(error) => task.future_ref().set_exception(error)?,
+        Err(refused) => task.future_ref().set_exception(refused.take())?,
+    }
+    if leaves { Err(Raised::restore(error)) } else { Ok(()) }
+}
+
+/// The coroutine yielded: it waits for that, or it yielded the wrong thing.
+#[inline]
+fn wait_for(task: &Ref<Task>, yielded: Obj) -> Res<()> {
+    if let Some(future) = Ref::<Future>::exact(&yielded) {
+        return wait_for_native(task, future);
+    }
+    if yielded.is_none() {
+        return again(task);
+    }
+    if let Some(sleep) = Ref::<Sleep>::exact(&yielded) {
+        if sleep.holds(task) {
+            task.waiter.set(Some(yielded));
+            return cancel_if_asked(task);
+        }
+    }
+    if let Some(other) = Ref::<Task>::exact(&yielded) {
+        if other.as_obj().is(task.as_obj()) {
+            return throw_next(task, &format!("Task cannot await on itself: {}", task.as_obj().repr()?));
+        }
+        return wait_for_native(task, other.future_ref());
+    }
+    wait_for_foreign(task, &yielded)
+}
+
+/// Another turn, please.
+#[inline]
+fn again(task: &Ref<Task>) -> Res<()> {
+    match task.future.native_loop() {
+        Some(loop_) => {
+            loop_.check_closed()?;
+            loop_.push(Job::Task(task.clone()));
+            Ok(())
+        }
+        None => call_soon_foreign(task),
+    }
+}
+
+#[inline]
+fn wait_for_native(task: &Ref<Task>, future: &Ref<Future>) -> Res<()> {
+    if !future.is_blocking() {
+        return yield_instead_of_yield_from(task, future.as_obj());
+    }
+    if !future.has_loop(&task.future.loop_obj()?) {
+        return attached_elsewhere(task, future.as_obj());
+    }
+    future.set_blocking(false);
+    task.waiter.set(Some(future.to_obj()));
+    if future.is_done() {
+        // Done between the yield and now: as add_done_callback on a done future.
+        again(task)?;
+    } else {
+        future.add_waiter(task.clone());
+    }
+    cancel_if_asked(task)
+}
+
+#[inline]
+fn cancel_if_asked(task: &Ref<Task>) -> Res<()> {
+    if !task.must_cancel.get() {
+        return Ok(());
+    }
+    let Some(waiter) = task.waiter.get() else { return Ok(()) };
+    let accepted = match Ref::<Task>::exact(&waiter) {
+        Some(inner) => Task::request_cancel(inner, task.future.cancel_message())?,
+        None => super::cancel_waiter(&waiter, task.future.cancel_message())?,
+    };
+    if accepted {
+        task.must_cancel.set(false);
+    }
+    Ok(())
+}
+
+/// Anything that is not exactly ours: a future by its attributes, or an error.
+#[cold]
+fn wait_for_foreign(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
+    let names = names::get();
+    let blocking = yielded.attr_opt(&names.asyncio_future_blocking)?.filter(|blocking| !blocking.is_none());
+    let Some(blocking) = blocking else {
+        let (task_text, yielded_text) = (task.as_obj().repr()?, yielded.repr()?);
+        if send::is_generator(yielded) {
+            return throw_next(
+                task,
+                &format!("yield was used instead of yield from for generator in task {task_text} with {yielded_text}"),
+            );
+        }
+        return throw_next(task, &format!("Task got bad yield: {yielded_text}"));
+    };
+    let loop_ = match yielded.attr_opt(&names.get_loop)? {
+        Some(get_loop) => get_loop.call0()?,
+        None => yielded.attr(&names.loop_)?,
+    };
+    if !loop_.is(&task.future.loop_obj()?) {
+        return attached_elsewhere(task, yielded);
+    }
+    if !blocking.is_true()? {
+        return yield_instead_of_yield_from(task, yielded);
+    }
+    yielded.set_attr(&names.asyncio_future_blocking, &Obj::bool(false))?;
+    let wakeup = task.as_obj().attr(&names.wakeup)?;
+    yielded.method_kw(&names.add_done_callback, &[&wakeup], &names.context, &task.context())?;
+    task.waiter.set(Some(yielded.clone()));
+    cancel_if_asked(task)
+}
+
+fn yield_instead_of_yield_from(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
+    let text = format!(
+        "yield was used instead of yield from in task {} with {}",
+        task.as_obj().repr()?,
+        yielded.repr()?
+    );
+    throw_next(task, &text)
+}
+
+fn attached_elsewhere(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
+    let text =
+        format!("Task {} got Future {} attached to a different loop", task.as_obj().repr()?, yielded.repr()?);
+    throw_next(task, &text)
+}
+
+/// Throws `RuntimeError(text)` into the coroutine at its next step, as asyncio does.
+#[cold]
+fn throw_next(task: &Ref<Task>, text: &str) -> Res<()> {
+    let error = Raised::runtime_error(text).take();
+    let old = task.pending_error.borrow_mut().replace(Box::new(error));
+    drop(old);
+    again(task)
+}
+
+fn call_soon_foreign(task: &Ref<Task>) -> Res<()> {
+    let names = names::get();
+    let wakeup = task.as_obj().attr(&names.wakeup)?;
+    let loop_ = task.future.loop_obj()?;
+    loop_.method_kw(&names.call_soon, &[&wakeup], &names.context, &task.context()).map(drop)
+}
+
+/// `_wakeup(future)`: a foreign future is done, or a foreign loop steps us. The context is entered.
+pub(super) fn wakeup(task: &Ref<Task>, future: Option<&Obj>) -> Res<()> {
+    if let Some(future) = future {
+        // As asyncio: read the result here, so that an exception is thrown at the await.
+        if Ref::<Future>::exact(future).is_none() && Ref::<Task>::exact(future).is_none() {
+            task.waiter.set(None);
+            if let Err(raised) = future.method0(&names::get().result) {
+                let error = raised.take();
+                let old = task.pending_error.borrow_mut().replace(Box::new(error));
+                drop(old);
+            }
+        }
+    }
+    step(task, Inside::Context)
+}
+
+/// Starts the task at once, inside whatever runs now (`eager_start=True`).
+pub(super) fn start_eagerly(task: &Ref<Task>) -> Res<()> {
+    let Some(coro) = task.coro.get() else {
+        return Err(Raised::runtime_error("uninitialized Task object"));
+    };
+    if let Some(loop_) = task.future.native_loop() {
+        // Listed while it runs, as asyncio's eager tasks are.
+        registry::register(&loop_, task);
+    }
+    let result = run(task, &coro, None, Inside::Nothing);
+    conclude(task, result)?;
+    if task.future.is_done() {
+        task.coro.set(None);
+    }
+    Ok(())
+}
+
+/// Queues the first step.
+pub(super) fn start(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()> {
+    match loop_ {
+        Some(loop_) => {
+            loop_.check_closed()?;
+            registry::register(loop_, task);
+            loop_.push(Job::Task(task.clone()));
+            Ok(())
+        }
+        None => {
+            imports::get().register_task.call1(task.as_obj())?;
+            call_soon_foreign(task)
+        }
+    }
+}

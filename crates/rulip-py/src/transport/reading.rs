@@ -1,0 +1,187 @@
+//! Bytes in: from the socket to `data_received`, `buffer_updated` and `eof_received`.
+//!
+//! One read per connection and turn, as asyncio does, so that no peer starves the others. Small
+//! reads go through one buffer that stays in the cache and become bytes objects of their size; after
+//! a large one the kernel is asked how much waits, and the bytes object is filled in place.
+//! Owner thread; nothing is borrowed while the protocol runs.
+
+use std::io;
+
+use rulip_engine::sys::socket;
+use rulip_engine::transport::AfterRead;
+
+use super::stream::StreamTransport;
+use crate::ffi::value::WritableBuffer;
+use crate::ffi::{Obj, Raised, Ref, Res, bytes, value};
+use crate::names;
+
+/// The most that one read takes: asyncio's own limit.
+const READ_SIZE: usize = 256 * 1024;
+/// From this size on, the memory of a message is worth not copying.
+const LARGE: usize = 16 * 1024;
+/// How much a connection that ended badly may still have to say.
+const SALVAGE_LIMIT: usize = 16 * 1024 * 1024;
+
+/// What a read brought.
+enum Received {
+    Data(Obj),
+    Eof,
+    Nothing,
+}
+
+impl Ref<StreamTransport> {
+    /// Reads once and tells the protocol.
+    pub(super) fn read(&self) -> Res<()> {
+        if self.buffered.get() {
+            return self.read_into_protocol();
+        }
+        match self.receive() {
+            Ok(Received::Data(data)) => {
+                let told = self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
+                self.recycle(data);
+                if let Err(raised) = told {
+                    return self.fatal("Fatal error: protocol.data_received() call failed.", raised);
+                }
+                self.read_on();
+                Ok(())
+            }
+            Ok(Received::Eof) => self.tell_eof(),
+            Ok(Received::Nothing) => Ok(()),
+            Err(raised) => self.fatal("Fatal read error on socket transport", raised),
+        }
+    }
+
+    /// What the kernel still holds is served in the next turn.
+    #[inline]
+    fn read_on(&self) {
+        if self.stream.borrow().wants_read() {
+            self.read_next_turn();
+        }
+    }
+
+    #[inline]
+    fn receive(&self) -> Res<Received> {
+        if self.last_read.get() >= LARGE {
+            return self.receive_large();
+        }
+        let Some(loop_) = self.loop_.get() else { return Ok(Received::Nothing) };
+        let mut scratch = loop_.scratch.take();
+        if scratch.is_empty() {
+            scratch = vec![0; READ_SIZE];
+        }
+        let outcome = socket::recv(self.lent()?, &mut scratch);
+        let result = match outcome {
+            Ok(0) => Ok(Received::Eof),
+            Ok(n) => {
+                self.last_read.set(n);
+                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, READ_SIZE);
+                bytes::from_slice(&scratch[..n]).map(Received::Data)
+            }
+            Err(error) => self.not_received(&error),
+        };
+        loop_.scratch.set(scratch);
+        result
+    }
+
+    fn receive_large(&self) -> Res<Received> {
+        let fd = self.lent()?;
+        let waiting = socket::available(fd).unwrap_or(READ_SIZE).clamp(1, READ_SIZE - 1);
+        // One byte more than waits: a read that does not fill it has emptied the kernel.
+        let requested = waiting + 1;
+        match bytes::filled(requested, |buffer| socket::recv(fd, buffer))? {
+            Ok((_, 0)) => Ok(Received::Eof),
+            Ok((data, n)) => {
+                self.last_read.set(n);
+                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+                Ok(Received::Data(data))
+            }
+            Err(error) => self.not_received(&error),
+        }
+    }
+
+    fn not_received(&self, error: &io::Error) -> Res<Received> {
+        if socket::would_block(error) {
+            self.stream.borrow_mut().handle_read_blocked();
+            return Ok(Received::Nothing);
+        }
+        Err(crate::error::raise_io(error))
+    }
+
+    /// Large messages come and go at one size: see `bytes::Recycled`.
+    #[inline]
+    fn recycle(&self, data: Obj) {
+        drop(data);
+    }
+
+    /// Into the buffer that a `BufferedProtocol` offers.
+    fn read_into_protocol(&self) -> Res<()> {
+        let offered = self
+            .call_protocol(|protocol| protocol.method1(&names::get().get_buffer, &value::int(-1)?))
+            .and_then(|buffer| {
+                let view = WritableBuffer::new(&buffer)?;
+                if view.len() == 0 {
+                    return Err(Raised::runtime_error("get_buffer() returned an empty buffer"));
+                }
+                Ok(view)
+            });
+        let mut view = match offered {
+            Ok(view) => view,
+            Err(raised) => return self.fatal("Fatal error: protocol.get_buffer() call failed.", raised),
+        };
+        if self.fd.get() < 0 {
+            return Ok(());
+        }
+        let requested = view.len();
+        let outcome = socket::recv(self.lent()?, view.as_mut());
+        drop(view);
+        match outcome {
+            Ok(0) => self.tell_eof(),
+            Ok(n) => {
+                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+                let count = value::int(i64::try_from(n).unwrap_or(i64::MAX))?;
+                let told = self.call_protocol(|protocol| protocol.method1(&names::get().buffer_updated, &count));
+                if let Err(raised) = told {
+                    return self.fatal("Fatal error: protocol.buffer_updated() call failed.", raised);
+                }
+                self.read_on();
+                Ok(())
+            }
+            Err(error) => match self.not_received(&error) {
+                Ok(_) => Ok(()),
+                Err(raised) => self.fatal("Fatal read error on socket transport", raised),
+            },
+        }
+    }
+
+    fn tell_eof(&self) -> Res<()> {
+        self.stream.borrow_mut().handle_eof();
+        let answer = self.call_protocol(|protocol| protocol.method0(&names::get().eof_received));
+        match answer.and_then(|answer| answer.is_true()) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.close(),
+            Err(raised) => self.fatal("Fatal error: protocol.eof_received() call failed.", raised),
+        }
+    }
+
+    /// A write failed, the connection is over: hand over what the peer had sent before.
+    pub(super) fn salvage_received(&self) -> Res<()> {
+        if self.buffered.get() || self.fd.get() < 0 {
+            return Ok(());
+        }
+        let mut total = 0;
+        while total < SALVAGE_LIMIT {
+            let mut chunk = vec![0; READ_SIZE];
+            let n = match socket::recv(self.lent()?, &mut chunk) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => n,
+            };
+            total += n;
+            let data = bytes::from_slice(&chunk[..n])?;
+            let told = self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
+            if let Err(raised) = told {
+                return self.report("Fatal error: protocol.data_received() call failed.", raised);
+            }
+        }
+        Ok(())
+    }
+}

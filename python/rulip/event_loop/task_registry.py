@@ -1,0 +1,45 @@
+"""`asyncio.all_tasks()` sees native tasks.
+
+Lives here: the view of every loop's native tasks that asyncio's own registry is given when the
+first loop is made. Does not live here: the registry itself (native; a slab in each loop).
+Thread: any; all_tasks() may be asked for another thread's loop.
+Invariant: asyncio's registry goes on holding its own tasks, weakly, as before.
+
+asyncio adds every task to a WeakSet, at a microsecond a task. Native tasks stand in their loop
+already, so the set's inner set of references is given an iterator that goes on with them.
+"""
+
+import asyncio.tasks
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .._rulip import EventLoop, _pending_tasks
+
+_loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
+
+
+class _References(set[Any]):
+    """A WeakSet's inner set: its own references, then one per pending native task."""
+
+    def __iter__(self) -> Iterator[Callable[[], Any]]:
+        yield from super().__iter__()
+        for loop in list(_loops):
+            for task in _pending_tasks(loop):
+                yield lambda task=task: task
+
+    def copy(self) -> "_References":
+        return _References(super().__iter__())
+
+
+def _show_native_tasks() -> None:
+    for name in ("_scheduled_tasks", "_all_tasks"):
+        registry = getattr(asyncio.tasks, name, None)
+        if isinstance(registry, weakref.WeakSet) and not isinstance(registry.data, _References):
+            registry.data = _References(registry.data)
+
+
+def add_loop(loop: EventLoop) -> None:
+    """From now on all_tasks() finds this loop's native tasks."""
+    _show_native_tasks()
+    _loops.add(loop)
