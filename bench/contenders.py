@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
+import importlib.util
 import platform
+import sys
 from collections.abc import Callable
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -24,19 +26,19 @@ WHERE_INSTALLED = ("zuvloop",)
 
 
 def is_installed(name: str) -> bool:
-    """Whether the contender's distribution is there; says nothing about its working."""
-    return version_of(name) is not None
+    """Whether the contender's module is there; says nothing about its working."""
+    return importlib.util.find_spec(module_of(name)) is not None
 
 
 def version_of(name: str) -> str | None:
-    """The version of the contender's distribution; Python's own for asyncio."""
+    """The contender's version (Python's own for asyncio), as far as it tells one."""
     module = module_of(name)
     if module == "asyncio":
         return platform.python_version()
     try:
         return importlib.metadata.version(module)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return getattr(sys.modules.get(module), "__version__", None)
 
 
 def module_of(name: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import environment
 import tcp
-from contenders import DEFAULT, FLOOR, SUBJECT, WHERE_INSTALLED, is_installed, version_of
+from contenders import DEFAULT, FLOOR, SUBJECT, WHERE_INSTALLED, is_installed
 from processes import HERE, ChildError, Cores, run_json
 from results import Results, Row
 from table import render
@@ -120,7 +120,7 @@ class Campaign:
             try:
                 self.note_versions(self.worker(contender, START, 1, 0, timeout=30))
             except ChildError as error:
-                if version_of(contender) is None:
+                if not is_installed(contender):
                     reason = "not installed"
                 else:
                     reason = f"does not start: {error}"
