@@ -7,6 +7,7 @@ Invariant: the interpreter's own handler puts ours in the ready queue, so a sign
 has seen is never lost, whatever the state of the wake-up descriptor.
 """
 
+import contextvars
 import errno
 import functools
 import signal
@@ -17,7 +18,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .._rulip import Handle
 from .executor import is_coroutine
 from .names import Names
 
@@ -48,7 +48,8 @@ def _install(sig: int, handler: Any) -> None:
 class SignalHandlers(Names):
     """Callbacks for signals, run as any other callback of the loop."""
 
-    _signal_handlers: dict[int, Any]
+    # Signal -> (callback, its arguments, the context of add_signal_handler()'s caller).
+    _signal_handlers: dict[int, tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,9 +62,8 @@ class SignalHandlers(Names):
         _check_signal(sig)
         self._check_closed()
         self._check_signals_work_here()
-        handle = Handle(callback, args, self, None)
         replaced = self._signal_handlers.get(sig)
-        self._signal_handlers[sig] = handle
+        self._signal_handlers[sig] = (callback, args, contextvars.copy_context())
         try:
             _install(sig, functools.partial(_deliver, weakref.ref(self)))
             # System calls restart; the loop's wait is ended by the wake-up descriptor.
@@ -77,7 +77,7 @@ class SignalHandlers(Names):
 
     def _check_signals_work_here(self) -> None:
         """Signals belong to the main thread of the main interpreter."""
-        if self._outer_wakeup_fd is not None:
+        if self._outer_wakeup_fd is not None and self._thread_id == threading.get_ident():
             # We run there: the wake-up descriptor is ours already.
             return
         try:
@@ -87,16 +87,15 @@ class SignalHandlers(Names):
             raise RuntimeError(str(exc)) from exc
 
     def _signal_received(self, sig: int) -> None:
-        handle = self._signal_handlers.get(sig)
-        if handle is None:
+        entry = self._signal_handlers.get(sig)
+        if entry is None or self.is_closed():
             return
-        if handle.cancelled():
-            self.remove_signal_handler(sig)
-        elif self._thread_id in (None, threading.get_ident()):
-            self._add_callback(handle)
+        callback, args, context = entry
+        if self._thread_id in (None, threading.get_ident()):
+            self.call_soon(callback, *args, context=context)
         else:
             # The loop runs in another thread, perhaps blocked in its poller.
-            self.call_soon_threadsafe(self._add_callback, handle)
+            self.call_soon_threadsafe(callback, *args, context=context)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Restore the signal's default action; False if the loop had no handler for it."""
