@@ -17,12 +17,15 @@ import select
 import socket
 import struct
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 PATIENCE = 10.0
+
+SocketPair = Callable[[], tuple[socket.socket, socket.socket]]
 
 
 async def within(awaitable: Awaitable[T], seconds: float = PATIENCE) -> T:
@@ -80,6 +83,19 @@ def open_fds() -> dict[int, str]:
         with contextlib.suppress(OSError):
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return found
+
+
+@contextlib.contextmanager
+def resource_warnings() -> Iterator[list[str]]:
+    """The texts of the ResourceWarnings given meanwhile, also by finalizers."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield texts
+        finally:
+            gc.collect()
+            texts += [str(each.message) for each in caught if each.category is ResourceWarning]
 
 
 @contextlib.contextmanager
@@ -246,7 +262,7 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 @contextlib.asynccontextmanager
 async def connection(
     factory: Callable[[], P] = Recorder,  # type: ignore[assignment]
-    sockets: Callable[[], tuple[socket.socket, socket.socket]] = tcp_sockets,
+    sockets: SocketPair = tcp_sockets,
 ) -> AsyncIterator[tuple[Any, P, socket.socket]]:
     """A transport of the running loop, its protocol, and the plain socket at the other end."""
     loop = asyncio.get_running_loop()
@@ -264,7 +280,8 @@ async def connection(
         yield transport, protocol, far
     finally:
         far.close()
-        transport.abort()
+        if transport.get_extra_info("socket").fileno() != -1:
+            transport.abort()
         await turns(2)
 
 
