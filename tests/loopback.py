@@ -276,11 +276,12 @@ async def connection(
         near.close()
         far.close()
         raise
+    sock = transport.get_extra_info("socket")
     try:
         yield transport, protocol, far
     finally:
         far.close()
-        if transport.get_extra_info("socket").fileno() != -1:
+        if sock.fileno() != -1:
             transport.abort()
         await turns(2)
 

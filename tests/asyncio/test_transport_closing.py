@@ -167,14 +167,15 @@ def test_many_writes_to_a_lost_connection_are_logged(run, caplog):
 def test_the_socket_is_closed_after_connection_lost(run, sockets):
     async def main():
         async with connection(Recorder, sockets) as (transport, protocol, _):
-            descriptor = transport.get_extra_info("socket").fileno()
-            assert descriptor in open_fds()
+            sock = transport.get_extra_info("socket")
+            descriptor = sock.fileno()
             inode = open_fds()[descriptor]
             transport.close()
             await within(protocol.lost)
             await turns(1)
             assert open_fds().get(descriptor) != inode
-            assert transport.get_extra_info("socket").fileno() == -1
+            assert sock.fileno() == -1
+            assert transport.get_extra_info("socket") is sock
 
     run(main())
 
