@@ -87,6 +87,11 @@ def install() -> None:
             _set_policy(state.policy)
 
 
+def is_installed() -> bool:
+    """Whether install() was called and not undone."""
+    return _installed is not None
+
+
 def uninstall() -> None:
     """Undo install(). What others have changed since then stays."""
     global _installed

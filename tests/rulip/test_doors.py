@@ -481,19 +481,35 @@ def test_importing_changes_nothing_in_asyncio() -> None:
     assert said == "[] None\n"
 
 
-def test_running_changes_nothing_in_asyncio() -> None:
-    said = python_says(
+def test_running_changes_nothing_in_asyncio_but_what_asyncio_run_does() -> None:
+    program = (
         LOOK_AT_ASYNCIO
         + """
     import rulip
     async def main():
         await asyncio.sleep(0)
         await rulip.sleep(0)
-    rulip.run(main())
-    print(changed(before))
+    RUNNER.run(main())
+    print(changed(before), type(asyncio.events._event_loop_policy))
     """
     )
-    assert said == "[]\n"
+    ours = python_says(program.replace("RUNNER", "rulip"))
+    assert ours == python_says(program.replace("RUNNER", "asyncio"))
+
+
+def test_the_runners_loop_is_the_current_one_until_it_is_closed() -> None:
+    said = python_says(
+        """
+        import asyncio, rulip
+        with rulip.Runner() as runner:
+            print(asyncio.get_event_loop() is runner.get_loop())
+        try:
+            asyncio.get_event_loop()
+        except RuntimeError as exc:
+            print(exc)
+        """
+    ).splitlines()
+    assert said == ["True", "There is no current event loop in thread 'MainThread'."]
 
 
 def test_install_replaces_sleep_and_the_policy_and_uninstall_restores_them() -> None:
