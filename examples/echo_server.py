@@ -50,6 +50,8 @@ async def main(host: str, port: int) -> None:
     print("serving on {}:{}".format(*server.sockets[0].getsockname()), flush=True)
     with contextlib.suppress(asyncio.CancelledError):
         await server.serve_forever()
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)  # the clients' tasks, on their way out
     print("stopped", flush=True)
 
 

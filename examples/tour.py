@@ -11,6 +11,7 @@ a result was counted or timed in this run. The workloads themselves are in tour_
 import argparse
 import asyncio
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -118,10 +119,15 @@ async def echo(screen: Screen, seconds: float) -> None:
     echoed, wrong = [0] * clients, 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line)
-            await writer.drain()
-        writer.close()
+        try:
+            while line := await reader.readline():
+                writer.write(line)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.create_task(serve(reader, writer))
 
     async def talk(number: int) -> None:
         nonlocal wrong
@@ -140,10 +146,16 @@ async def echo(screen: Screen, seconds: float) -> None:
             await asyncio.sleep(0.05)
 
     loop = asyncio.get_running_loop()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, backlog=clients) as server:
-        address = server.sockets[0].getsockname()
-        end = loop.time() + seconds
-        await asyncio.gather(watch(), *map(talk, range(clients)))
+    async with asyncio.TaskGroup() as handlers:
+        async with await asyncio.start_server(accept, "127.0.0.1", 0, backlog=clients) as server:
+            address = server.sockets[0].getsockname()
+            end = loop.time() + seconds
+            talks = asyncio.gather(*map(talk, range(clients)))
+            try:
+                await watch()
+            finally:
+                end = 0.0  # on Ctrl-C too: every client reads its last answer, and leaves
+                await talks
     screen.say(f"  {sum(echoed):,} lines there and back in {seconds:.1f} s, {wrong} of them wrong")
 
 
@@ -276,20 +288,20 @@ class Comparison:
         ratio = theirs / ours
         return f"{ratio:8.1f}x " + self.screen.paint(36, self.screen.full * min(round(ratio), 14))
 
+    async def animate(self, now: str) -> None:
+        """Redraw the table, with what is going on `now` under it, until cancelled."""
+        for mark in itertools.cycle(self.screen.frames):
+            self.screen.draw(*self.table(), f"  {mark} {now}")
+            await asyncio.sleep(0.1)
+
     async def round(self, number: int, seconds: float) -> None:
         """One sample of every workload on every loop, the loops taking turns."""
-        frame = 0
         for workload, title in WORKLOADS.items():
             for loop, door in self.doors.items():
-                task = asyncio.create_task(sample(loop, door, workload, seconds))
-                while not task.done():
-                    mark = self.screen.frames[frame % len(self.screen.frames)]
-                    now = f"  {mark} round {number} of {ROUNDS}: {title}, on {loop}"
-                    self.screen.draw(*self.table(), now)
-                    frame += 1
-                    await asyncio.wait([task], timeout=0.1)
+                now = f"round {number} of {ROUNDS}: {title}, on {loop}"
+                animation = asyncio.create_task(self.animate(now))
                 try:
-                    ns = task.result()
+                    ns = await sample(loop, door, workload, seconds)
                 except SampleError as exc:
                     self.failures[workload, loop] = str(exc)
                     self.least.pop((workload, loop), None)
@@ -297,6 +309,8 @@ class Comparison:
                     if (workload, loop) not in self.failures:
                         ns = min(ns, self.least.get((workload, loop), ns))
                         self.least[workload, loop] = ns
+                finally:
+                    animation.cancel()
 
 
 async def compare(screen: Screen, seconds: float) -> bool:
