@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,8 @@ import pytest
 import rulip
 
 HERE = pathlib.Path(__file__).resolve().parent
+PACKAGE = pathlib.Path(rulip.__file__).parent
+SOURCES = PACKAGE.parent
 ALLOWED = HERE / "stubtest_allowed.txt"
 TYPED_PROGRAM = """
 import asyncio
@@ -40,7 +43,7 @@ rulip.uninstall()
 """
 
 
-def check(*command: str) -> subprocess.CompletedProcess[str]:
+def check(*command: str, path: pathlib.Path = SOURCES) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *command],
         cwd=HERE.parent.parent,
@@ -49,15 +52,28 @@ def check(*command: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         timeout=170,
         check=False,
-        env={**os.environ, "MYPYPATH": str(pathlib.Path(rulip.__file__).parent.parent)},
+        env={**os.environ, "MYPYPATH": str(path)},
     )
 
 
 @pytest.mark.timeout(180)
 def test_stub_and_module_agree() -> None:
     pytest.importorskip("mypy", reason="mypy is not installed")
+    assert (PACKAGE / "_rulip.pyi").is_file()  # stubtest skips a private module without a stub
     done = check("mypy.stubtest", "rulip._rulip", "--allowlist", str(ALLOWED))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_a_wrong_stub_is_noticed(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    wrong = tmp_path / "rulip"
+    shutil.copytree(PACKAGE, wrong, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    with (wrong / "_rulip.pyi").open("a") as stub:
+        stub.write("\nclass NotInTheModule: ...\n")
+    done = check("mypy.stubtest", "rulip._rulip", "--allowlist", str(ALLOWED), path=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "rulip._rulip.NotInTheModule" in done.stdout
 
 
 @pytest.mark.timeout(180)
