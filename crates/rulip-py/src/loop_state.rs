@@ -59,13 +59,18 @@ impl Job {
     fn visit(&self, visit: &Visit) -> Result<(), c_int> {
         match self {
             Self::Task(task) => visit.obj(task.as_obj()),
-            Self::Handle(handle) => visit.obj(handle.as_obj()),
+            Self::Handle(handle) => visit_handle(handle, visit),
             Self::Sleep(sleep) => visit.obj(sleep.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),
             Self::Io(..) => Ok(()),
         }
     }
+}
+
+/// The collector does not track handles: one that only we hold is seen through.
+fn visit_handle(handle: &Ref<Handle>, visit: &Visit) -> Result<(), c_int> {
+    if handle.as_obj().refcount() == 1 { handle.traverse(visit) } else { Ok(()) }
 }
 
 /// Who a registration belongs to.
@@ -82,7 +87,7 @@ impl Target {
     fn visit(&self, visit: &Visit) -> Result<(), c_int> {
         match self {
             Self::Watch { reader, writer } => {
-                reader.iter().chain(writer).try_for_each(|handle| visit.obj(handle.as_obj()))
+                reader.iter().chain(writer).try_for_each(|handle| visit_handle(handle, visit))
             }
             Self::Stream(transport) => visit.obj(transport.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),

@@ -35,6 +35,7 @@ names! {
     data_received = c"data_received",
     detach = c"_detach",
     done = c"done",
+    ensure_fd_no_transport = c"_ensure_fd_no_transport",
     eof_received = c"eof_received",
     exception = c"exception",
     fileno = c"fileno",

@@ -15,6 +15,7 @@ import os
 import sys
 from typing import Any, Self
 
+from .._rulip import EventLoop
 from . import transports as _transports  # noqa: F401
 from .sendfile import Sendfile
 from .signals import SignalHandlers
@@ -29,17 +30,45 @@ def _debug_by_default() -> bool:
     return not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
-class Loop(Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  # type: ignore[misc]
+class Loop(EventLoop, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  # type: ignore[misc]
     """An asyncio event loop on the native reactor."""
+
+    # The state of the topics. As slots they leave the instance's dict unmade until somebody sets
+    # an attribute of their own: the interpreter then finds methods without looking there.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_coroutine_origin_tracking_enabled",
+        "_coroutine_origin_tracking_saved_depth",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_old_agen_hooks",
+        "_outer_wakeup_fd",
+        "_resolver",
+        "_signal_handlers",
+        "_transports",
+        "_unix_server_sockets",
+    )
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make a loop; a subclass's own arguments are its own business."""
         return super().__new__(cls)
 
     def __init__(self) -> None:
-        super().__init__()
+        EventLoop.__init__(self)
+        Sendfile.__init__(self)
         self.set_debug(_debug_by_default())
         add_loop(self)
+
+    def set_debug(self, enabled: bool) -> None:
+        """Switch debug mode; a running loop follows at its next turn."""
+        EventLoop.set_debug(self, enabled)
+        self._follow_debug(enabled)
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        EventLoop._ensure_fd_no_transport(self, fd)
+        self._ensure_fd_no_datagram_transport(fd)
 
 
 def new_event_loop() -> Loop:

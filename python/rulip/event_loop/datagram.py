@@ -66,8 +66,7 @@ class Datagram(Serve):
         super().__init__()
         self._transports = weakref.WeakValueDictionary()
 
-    def _ensure_fd_no_transport(self, fd: Any) -> None:
-        super()._ensure_fd_no_transport(fd)
+    def _ensure_fd_no_datagram_transport(self, fd: Any) -> None:
         if not self._transports:
             return
         number = fd if isinstance(fd, int) else fd.fileno()

@@ -9,10 +9,14 @@ Invariant: call_exception_handler() raises nothing but SystemExit and KeyboardIn
 import traceback
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._compat import HANDLER_RUNS_IN_CONTEXT
 from .._rulip import EventLoop
+
+# A mixin to the interpreter, a part of the native loop to the type checker: `Loop` names the
+# native class first, so that its methods are found in one step.
+Native = EventLoop if TYPE_CHECKING else object
 
 ExceptionHandler = Callable[[Any, dict[str, Any]], object]
 
@@ -44,10 +48,13 @@ def _describe(key: str, value: Any) -> str:
     return f"{key}: {headline}\n{stack}"
 
 
-class ExceptionHandling(EventLoop):
+class ExceptionHandling(Native):  # type: ignore[misc,valid-type]
     """Where errors go that have no caller to go to."""
 
-    _exception_handler: ExceptionHandler | None = None
+    _exception_handler: ExceptionHandler | None
+
+    def __init__(self) -> None:
+        self._exception_handler = None
 
     def get_exception_handler(self) -> ExceptionHandler | None:
         """The handler in use, None for the default one."""

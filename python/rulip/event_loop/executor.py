@@ -43,8 +43,13 @@ def settle(future: Any, result: Any, exc: BaseException | None) -> None:
 class ExecutorCalls(ExceptionHandling):
     """run_in_executor() and the default executor."""
 
-    _default_executor: ThreadPoolExecutor | None = None
-    _executor_shutdown_called: bool = False
+    _default_executor: ThreadPoolExecutor | None
+    _executor_shutdown_called: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._default_executor = None
+        self._executor_shutdown_called = False
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[..., Any], *args: Any

@@ -55,7 +55,11 @@ def _needs_no_lookup(host: Any, port: Any) -> bool:
 class Names(Running):
     """Look-ups that block nobody."""
 
-    _resolver: ResolverPool | None = None
+    _resolver: ResolverPool | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resolver = None
 
     async def getaddrinfo(
         self,

@@ -33,16 +33,21 @@ class Running(ExecutorCalls):
     """run_forever() and its surroundings."""
 
     _asyncgens: "weakref.WeakSet[Any]"
-    _asyncgens_shutdown_called: bool = False
-    _old_agen_hooks: Any = None
-    _coroutine_origin_tracking_enabled: bool = False
-    _coroutine_origin_tracking_saved_depth: int = 0
+    _asyncgens_shutdown_called: bool
+    _old_agen_hooks: Any
+    _coroutine_origin_tracking_enabled: bool
+    _coroutine_origin_tracking_saved_depth: int
     # The caller's wake-up descriptor while ours is installed, None while it isn't.
-    _outer_wakeup_fd: int | None = None
+    _outer_wakeup_fd: int | None
 
     def __init__(self) -> None:
         super().__init__()
         self._asyncgens = weakref.WeakSet()
+        self._asyncgens_shutdown_called = False
+        self._old_agen_hooks = None
+        self._coroutine_origin_tracking_enabled = False
+        self._coroutine_origin_tracking_saved_depth = 0
+        self._outer_wakeup_fd = None
 
     def __repr__(self) -> str:
         return (
@@ -59,9 +64,8 @@ class Running(ExecutorCalls):
 
     # -- debug ----------------------------------------------------------------------
 
-    def set_debug(self, enabled: bool) -> None:
-        """Switch debug mode; a running loop follows at its next turn."""
-        super().set_debug(enabled)
+    def _follow_debug(self, enabled: bool) -> None:
+        """A running loop follows at its next turn."""
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
 

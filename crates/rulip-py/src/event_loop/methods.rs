@@ -118,14 +118,14 @@ fn thread_id(this: &This) -> Res<Obj> {
 
 fn checked_add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     if let Some(file) = args.positional().first() {
-        watch_fd::ensure_no_transport(this, file)?;
+        this.as_obj().method1(&crate::names::get().ensure_fd_no_transport, file)?;
     }
     watch_fd::add(this, side, args)?;
     Ok(Obj::none())
 }
 
 fn checked_remove(this: &This, side: Side, file: &Obj) -> Res<Obj> {
-    watch_fd::ensure_no_transport(this, file)?;
+    this.as_obj().method1(&crate::names::get().ensure_fd_no_transport, file)?;
     watch_fd::remove(this, side, file)
 }
 

@@ -290,7 +290,18 @@ pub(crate) fn shutdown(this: &This) -> Res<Obj> {
     let left = this.engine.shutdown();
     let doorbell = this.doorbell.borrow_mut().take();
     drop(doorbell);
-    drop(left);
+    let (jobs, targets) = left;
+    for job in &jobs {
+        if let Job::Handle(handle) = job {
+            handle.empty();
+        }
+    }
+    for target in &targets {
+        if let Target::Watch { reader, writer } = target {
+            reader.iter().chain(writer).for_each(|handle| handle.empty());
+        }
+    }
+    drop((jobs, targets));
     drop(this.scratch.take());
     flushed.map(|()| Obj::none())
 }

@@ -116,6 +116,7 @@ pub(crate) fn add_callback(this: &This, handle: &Obj) -> Res<Obj> {
         return Err(Raised::type_error("a Handle is expected"));
     };
     if !handle.is_cancelled() {
+        handle.set_lasting();
         this.push(Job::Handle(handle.clone()));
     }
     Ok(Obj::none())

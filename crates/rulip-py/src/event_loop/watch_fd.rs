@@ -85,6 +85,7 @@ pub(crate) fn add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     this.check_closed()?;
     let fd = number(file)?;
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, None)?;
+    handle.set_lasting();
     let token = this.engine.find_fd(fd);
     let replaced = match token {
         Some(token) => replace(this, token, side, &handle)?,

@@ -84,10 +84,13 @@ impl TypeCell {
 ///
 /// # Safety
 /// `type_cell` is this type's own; `traverse` visits every reference held; `Extends` parents
-/// stand first in a `#[repr(C)]` body.
+/// stand first in a `#[repr(C)]` body and are collected if and only if it is.
 pub(crate) unsafe trait Native: Sized + 'static {
     /// Whether dead instances are kept for reuse (small types that come and go).
     const RECYCLED: bool = false;
+    /// Whether the garbage collector tracks instances. Those of other types are visited through
+    /// their only owner.
+    const COLLECTED: bool = true;
     /// Whether `finalize` must be asked about.
     const HAS_FINALIZER: bool = false;
 
@@ -137,7 +140,9 @@ impl<T: Native> Ref<T> {
                 unsafe {
                     _Py_NewReference(ptr);
                     (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
-                    c::PyObject_GC_Track(ptr.cast());
+                    if T::COLLECTED {
+                        c::PyObject_GC_Track(ptr.cast());
+                    }
                     return Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData));
                 }
             }
@@ -313,7 +318,9 @@ pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
         {
             return; // resurrected
         }
-        c::PyObject_GC_UnTrack(ptr.cast());
+        if T::COLLECTED {
+            c::PyObject_GC_UnTrack(ptr.cast());
+        }
         let body = body_of::<T>(ptr);
         if !body.weakrefs().is_null() {
             c::PyObject_ClearWeakRefs(ptr);
@@ -328,7 +335,7 @@ pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
             return; // keeps its reference to the type
         }
         let kind = c::Py_TYPE(ptr);
-        let free = (*kind).tp_free.unwrap_or(c::PyObject_GC_Del);
+        let free = (*kind).tp_free.unwrap_or(if T::COLLECTED { c::PyObject_GC_Del } else { c::PyObject_Free });
         free(ptr.cast());
         c::Py_DECREF(kind.cast());
     }

@@ -28,7 +28,7 @@ impl TypeSpec {
         let mut spec = Self {
             name,
             size: size_of::<super::native::Instance<T>>(),
-            flags: u64::from(c::Py_TPFLAGS_DEFAULT) | u64::from(c::Py_TPFLAGS_HAVE_GC),
+            flags: u64::from(c::Py_TPFLAGS_DEFAULT),
             slots: Vec::new(),
             methods: Vec::new(),
             attributes: Vec::new(),
@@ -39,10 +39,13 @@ impl TypeSpec {
         let traverse: unsafe extern "C" fn(*mut c::PyObject, c::visitproc, *mut c_void) -> c_int = traverse::<T>;
         let clear: unsafe extern "C" fn(*mut c::PyObject) -> c_int = clear::<T>;
         let dealloc: unsafe extern "C" fn(*mut c::PyObject) = dealloc::<T>;
-        let mut spec = spec
-            .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
-            .slot(c::Py_tp_traverse, traverse as *mut c_void)
-            .slot(c::Py_tp_clear, clear as *mut c_void);
+        let mut spec = spec.slot(c::Py_tp_dealloc, dealloc as *mut c_void);
+        if T::COLLECTED {
+            spec.flags |= u64::from(c::Py_TPFLAGS_HAVE_GC);
+            spec = spec
+                .slot(c::Py_tp_traverse, traverse as *mut c_void)
+                .slot(c::Py_tp_clear, clear as *mut c_void);
+        }
         if T::HAS_FINALIZER {
             let finalize: unsafe extern "C" fn(*mut c::PyObject) = finalize::<T>;
             spec = spec.slot(c::Py_tp_finalize, finalize as *mut c_void);

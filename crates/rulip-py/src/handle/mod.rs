@@ -9,11 +9,18 @@
 //! | live | set | `new` |
 //! | cancelled | gone, with their references | `cancel`; the queues drop the husk when they meet it |
 //!
-//! Invariant: a cancelled handle never runs; a handle that ran keeps its callback, as asyncio's does.
+//! | spent | gone | ran once, without an exception, outside debug mode |
+//!
+//! Handles are made and dropped at every turn, so the garbage collector does not track them. While
+//! the loop holds the only reference it shows the collector what is inside (`LoopState::traverse`);
+//! a handle kept by its user is emptied when it is cancelled, when it has run, and when the loop
+//! closes, so the usual cycle (object, its timer, bound method, object) is never left behind.
+//!
+//! Invariant: a cancelled handle never runs.
 
 pub(crate) mod slots;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use pyo3::ffi as c;
@@ -44,7 +51,9 @@ pub(crate) struct Handle {
     scheduled: Cell<bool>,
     loop_: RefSlot<LoopState>,
     weakrefs: Cell<*mut c::PyObject>,
-    details: RefCell<Option<Box<Details>>>,
+    /// It is run again and again: a watched descriptor's callback, a signal's.
+    lasting: Cell<bool>,
+    details: Cell<Option<Box<Details>>>,
 }
 
 /// The body of `_rulip.TimerHandle`.
@@ -62,6 +71,7 @@ static TIMER_TYPE: TypeCell = TypeCell::new();
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for Handle {
     const RECYCLED: bool = true;
+    const COLLECTED: bool = false;
 
     fn type_cell() -> &'static TypeCell {
         &TYPE
@@ -90,6 +100,7 @@ unsafe impl Native for Handle {
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for TimerHandle {
     const RECYCLED: bool = true;
+    const COLLECTED: bool = false;
 
     fn type_cell() -> &'static TypeCell {
         &TIMER_TYPE
@@ -113,9 +124,9 @@ unsafe impl Native for TimerHandle {
 unsafe impl Extends<Handle> for TimerHandle {}
 
 impl Handle {
-    fn body(loop_: &Ref<LoopState>, callback: Obj, args: InlineArgs, context: Obj) -> Res<Self> {
-        let details = if loop_.debug.get() { Some(Box::new(Details::here()?)) } else { None };
-        Ok(Self {
+    #[inline(always)]
+    fn body(loop_: &Ref<LoopState>, callback: Obj, args: InlineArgs, context: Obj) -> Self {
+        Self {
             callback: Slot::new(Some(callback)),
             context: Slot::new(Some(context)),
             args,
@@ -123,12 +134,13 @@ impl Handle {
             scheduled: Cell::new(false),
             loop_: RefSlot::new(Some(loop_.clone())),
             weakrefs: Cell::new(std::ptr::null_mut()),
-            details: RefCell::new(details),
-        })
+            lasting: Cell::new(false),
+            details: Cell::new(None),
+        }
     }
 
     /// A callback with its arguments; `context` is the current one where none is given.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         loop_: &Ref<LoopState>,
         callback: Obj,
@@ -136,7 +148,60 @@ impl Handle {
         context: Option<Obj>,
     ) -> Res<Ref<Self>> {
         let context = context_or_current(context)?;
-        Ref::new(Self::body(loop_, callback, args, context)?)
+        let this = Ref::new(Self::body(loop_, callback, args, context))?;
+        if loop_.debug.get() {
+            this.note_source()?;
+        }
+        Ok(this)
+    }
+
+    /// It is going to be run more than once.
+    pub(crate) fn set_lasting(&self) {
+        self.lasting.set(true);
+    }
+
+    #[cold]
+    fn note_source(&self) -> Res<()> {
+        let traceback = current_stack()?;
+        self.with_details(|details| details.source_traceback = traceback);
+        Ok(())
+    }
+
+    /// Looks at or changes the details; they are out of reach meanwhile.
+    fn with_details<R>(&self, f: impl FnOnce(&mut Details) -> R) -> R {
+        let mut details = self.details.take().unwrap_or_default();
+        let result = f(&mut details);
+        self.details.set(Some(details));
+        result
+    }
+
+    fn source_traceback(&self) -> Option<Obj> {
+        self.details.take().and_then(|details| {
+            let found = details.source_traceback.clone();
+            self.details.set(Some(details));
+            found
+        })
+    }
+
+    fn kept_repr(&self) -> Option<Obj> {
+        self.details.take().and_then(|details| {
+            let found = details.repr.clone();
+            self.details.set(Some(details));
+            found
+        })
+    }
+
+    /// Debug mode keeps callbacks, to name them.
+    fn is_watched(&self) -> bool {
+        let details = self.details.take();
+        let watched = details.is_some();
+        self.details.set(details);
+        watched
+    }
+
+    /// Drops what it holds without calling it cancelled: it has run, or never will.
+    pub(crate) fn empty(&self) {
+        drop((self.callback.take(), self.args.take()));
     }
 
     #[inline]
@@ -158,8 +223,7 @@ impl Handle {
             if loop_.debug.get() {
                 // Kept for "Executing <Handle...> took ..." and its like.
                 let text = slots::describe(this)?;
-                let details = &mut *this.details.borrow_mut();
-                details.get_or_insert_default().repr = Some(text);
+                this.with_details(|details| details.repr = Some(text));
             }
         }
         let callback = this.callback.take();
@@ -176,17 +240,23 @@ impl Handle {
 
     /// Runs the callback in its context. An exception goes to the exception handler; only what
     /// must leave the loop comes back.
+    #[inline]
     pub(crate) fn run(this: &Ref<Self>) -> Res<()> {
         let (Some(callback), Some(context)) = (this.callback.get(), this.context.get()) else {
             return Ok(());
         };
         let shared = this.as_obj().refcount() > 1;
         let result = match Entered::new(&context) {
-            Ok(_entered) => this.args.call(&callback, shared).map(drop),
+            Ok(_entered) => this.args.call(&callback, shared),
             Err(raised) => Err(raised),
         };
         match result {
-            Ok(()) => Ok(()),
+            Ok(_answer) => {
+                if shared && !this.lasting.get() && !this.is_watched() {
+                    this.empty();
+                }
+                Ok(())
+            }
             Err(raised) if raised.leaves_the_loop() => Err(raised),
             Err(raised) => Self::report(this, &callback, raised),
         }
@@ -209,7 +279,7 @@ impl Handle {
             }
         };
         let names = names::get();
-        let traceback = this.details.borrow().as_ref().and_then(|d| d.source_traceback.clone());
+        let traceback = this.source_traceback();
         let mut more = vec![(&names.handle, this.as_obj())];
         if let Some(traceback) = &traceback {
             more.push((&names.source_traceback, traceback));
@@ -228,16 +298,13 @@ impl TimerHandle {
         context: Option<Obj>,
     ) -> Res<Ref<Self>> {
         let context = context_or_current(context)?;
-        let handle = Handle::body(loop_, callback, args, context)?;
+        let handle = Handle::body(loop_, callback, args, context);
         handle.scheduled.set(true);
-        Ref::new(Self { handle, when: Cell::new(when) })
-    }
-}
-
-impl Details {
-    /// Where the caller is now.
-    fn here() -> Res<Self> {
-        Ok(Self { source_traceback: current_stack()?, repr: None })
+        let this = Ref::new(Self { handle, when: Cell::new(when) })?;
+        if loop_.debug.get() {
+            this.handle.note_source()?;
+        }
+        Ok(this)
     }
 }
 

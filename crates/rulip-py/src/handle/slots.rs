@@ -54,7 +54,7 @@ pub(crate) fn build() -> Res<(Obj, Obj)> {
         getter(c"_cancelled", c"Whether it was cancelled.", |this: &Ref<Handle>| Ok(Obj::bool(this.is_cancelled()))),
         property(c"_source_traceback", c"Where it was made (debug mode).", source_traceback, set_source_traceback),
         getter(c"_repr", c"Its text from before it was cancelled (debug mode).", |this: &Ref<Handle>| {
-            Ok(this.details.borrow().as_ref().and_then(|d| d.repr.clone()).unwrap_or_else(Obj::none))
+            Ok(this.kept_repr().unwrap_or_else(Obj::none))
         }),
     ])
     .build(Handle::type_cell())?;
@@ -87,16 +87,12 @@ fn args(this: &Ref<Handle>) -> Res<Obj> {
 }
 
 fn source_traceback(this: &Ref<Handle>) -> Res<Obj> {
-    Ok(this.details.borrow().as_ref().and_then(|d| d.source_traceback.clone()).unwrap_or_else(Obj::none))
+    Ok(this.source_traceback().unwrap_or_else(Obj::none))
 }
 
 fn set_source_traceback(this: &Ref<Handle>, value: Option<&Obj>) -> Res<()> {
     let value = value.filter(|value| !value.is_none()).cloned();
-    let old = {
-        let details = &mut *this.details.borrow_mut();
-        std::mem::replace(&mut details.get_or_insert_default().source_traceback, value)
-    };
-    drop(old);
+    drop(this.with_details(|details| std::mem::replace(&mut details.source_traceback, value)));
     Ok(())
 }
 
@@ -106,8 +102,7 @@ fn when(this: &Ref<TimerHandle>) -> Res<Obj> {
 
 /// `repr()`.
 pub(super) fn describe(this: &Ref<Handle>) -> Res<Obj> {
-    let kept = this.details.borrow().as_ref().and_then(|d| d.repr.clone());
-    if let Some(kept) = kept {
+    if let Some(kept) = this.kept_repr() {
         return Ok(kept);
     }
     let timer = Ref::<TimerHandle>::downcast(this.as_obj());
@@ -135,8 +130,7 @@ fn describe_timer(this: &Ref<TimerHandle>) -> Res<Obj> {
 
 /// "created at FILE:LINE", from the innermost frame recorded.
 fn created_at(this: &Ref<Handle>) -> Res<Option<String>> {
-    let traceback = this.details.borrow().as_ref().and_then(|d| d.source_traceback.clone());
-    let Some(traceback) = traceback else { return Ok(None) };
+    let Some(traceback) = this.source_traceback() else { return Ok(None) };
     let getitem = traceback.attr(&value::interned(c"__getitem__")?)?;
     match getitem.call1(&value::int(-1)?) {
         Ok(frame) => {
