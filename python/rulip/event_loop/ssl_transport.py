@@ -1,22 +1,20 @@
 """TLS over our stream transports.
 
-Lives here: how asyncio.sslproto.SSLProtocol is put between a transport and a protocol, for
-clients, servers and upgraded connections; start_tls().
-Does not live here: TLS itself (Python's ssl module, the user's own SSLContext).
+Lives here: how TLS is put between a transport and a protocol, for clients, servers and
+upgraded connections; start_tls().
+Does not live here: the TLS protocol (tls_protocol.py); TLS itself, which is Python's ssl
+module with the user's own SSLContext.
 Thread: the loop's own.
 Invariant: ssl= never gives a plaintext connection, and the handshake's failure closes it.
 """
 
 import asyncio
 import ssl
-from asyncio import sslproto
 from collections.abc import Callable
 from typing import Any
 
 from .sockets import Sockets
-
-# Its published types know neither other loops nor fractions of a second.
-SSLProtocol: Any = sslproto.SSLProtocol
+from .tls_protocol import TLSProtocol
 
 
 def _hand_over_received(protocol: Any, tls: Any) -> None:
@@ -34,7 +32,7 @@ def _hand_over_received(protocol: Any, tls: Any) -> None:
 
 
 class TLS(Sockets):
-    """SSLProtocol on native transports."""
+    """TLS on native transports."""
 
     def _make_ssl_transport(
         self,
@@ -52,7 +50,7 @@ class TLS(Sockets):
     ) -> Any:
         """A TLS transport on a connected socket; the waiter hears of the handshake's end."""
         self._ensure_fd_no_transport(rawsock)
-        tls = SSLProtocol(
+        tls = TLSProtocol(
             self,
             protocol,
             sslcontext,
@@ -79,7 +77,7 @@ class TLS(Sockets):
         def make_tls_protocol() -> Any:
             protocol = protocol_factory()
             handshake = self.create_future()
-            tls = SSLProtocol(
+            tls = TLSProtocol(
                 self,
                 protocol,
                 sslcontext,
@@ -134,7 +132,7 @@ class TLS(Sockets):
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         handshake = self.create_future()
-        tls = SSLProtocol(
+        tls = TLSProtocol(
             self,
             protocol,
             sslcontext,
@@ -145,7 +143,7 @@ class TLS(Sockets):
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        # Nothing may be received before SSLProtocol knows its transport.
+        # Nothing may be received before TLS knows its transport.
         transport.pause_reading()
         _hand_over_received(protocol, tls)
         transport.set_protocol(tls)
