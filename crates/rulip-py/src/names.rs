@@ -65,7 +65,7 @@ names! {
     time = c"time",
     transport = c"transport",
     value = c"value",
-    wakeup = c"_wakeup",
+    wakeup = c"task_wakeup",
     warning = c"warning",
 }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Engine;
 use crate::error::Result;
 use crate::sync::inbox::{Inbox, Wake};
 use crate::sys::waker::Waker;
@@ -49,6 +50,15 @@ impl<J> Handle<J> {
     pub fn wake(&self) {
         let wake = self.shared.inbox.notify();
         self.shared.wake_if(wake);
+    }
+}
+
+impl<J, T> Engine<J, T> {
+    /// Closes the engine's own descriptors, after [`Engine::shutdown`]. Handles on other threads
+    /// are refused by then.
+    pub fn close(&self) {
+        self.poller.close();
+        self.shared.waker.close();
     }
 }
 

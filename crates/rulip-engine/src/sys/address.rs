@@ -29,7 +29,7 @@ impl From<SocketAddrAny> for Address {
             return Self::V6(v6);
         }
         let Ok(unix) = SocketAddrUnix::try_from(address) else { return Self::Other };
-        if let Some(name) = unix.abstract_name() {
+        if let Some(name) = unix.abstract_name().filter(|name| !name.is_empty()) {
             let mut bytes = vec![0];
             bytes.extend_from_slice(name);
             return Self::Unix(bytes);

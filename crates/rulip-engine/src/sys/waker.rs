@@ -5,6 +5,7 @@
 //! this waker has, or will find, an event for it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -14,7 +15,8 @@ use crate::error::{Error, Result};
 /// Ends the wait of the poller that watches it.
 #[derive(Debug)]
 pub struct Waker {
-    fd: OwnedFd,
+    /// Gone once closed. Locked for one system call: a number must not be reused under a write.
+    fd: Mutex<Option<OwnedFd>>,
 }
 
 impl Waker {
@@ -22,17 +24,34 @@ impl Waker {
     pub fn new() -> Result<Self> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(Error::from_op("eventfd"))?;
-        Ok(Self { fd })
+        Ok(Self { fd: Mutex::new(Some(fd)) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.fd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the descriptor: later signals reach nobody.
+    pub fn close(&self) {
+        drop(self.lock().take());
+    }
+
+    /// Lends the descriptor, for registering; EBADF once closed.
+    pub fn with_fd<R>(&self, call: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R> {
+        let fd = self.lock();
+        fd.as_ref().map(|fd| call(fd.as_fd())).ok_or_else(|| Error::new("eventfd", Errno::BADF))
     }
 
     /// Signals. A poller watches edges, and every write is one: the counter need not be read.
     pub fn wake(&self) -> Result<()> {
+        let fd = self.lock();
+        let Some(fd) = fd.as_ref() else { return Ok(()) };
         loop {
-            match rustix::io::write(&self.fd, &1u64.to_ne_bytes()) {
+            match rustix::io::write(fd, &1u64.to_ne_bytes()) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 // The counter is full, after 2^64 wake-ups: a refused write makes no edge.
-                Err(Errno::AGAIN) => self.drain(),
+                Err(Errno::AGAIN) => drain(fd),
                 Err(errno) => return Err(Error::new("write", errno)),
             }
         }
@@ -40,15 +59,15 @@ impl Waker {
 
     /// Resets the counter.
     pub fn drain(&self) {
-        // EAGAIN says it was zero; nothing else can be wrong with an eventfd we own.
-        let _ = rustix::io::read(&self.fd, &mut [0u8; 8]);
+        if let Some(fd) = self.lock().as_ref() {
+            drain(fd);
+        }
     }
 }
 
-impl AsFd for Waker {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
+fn drain(fd: &OwnedFd) {
+    // EAGAIN says it was zero; nothing else can be wrong with an eventfd we own.
+    let _ = rustix::io::read(fd, &mut [0u8; 8]);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -58,11 +77,20 @@ mod tests {
     #[test]
     fn a_full_counter_is_emptied_and_written() {
         let waker = Waker::new().unwrap();
-        rustix::io::write(&waker, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let fill = (u64::MAX - 1).to_ne_bytes();
+        waker.with_fd(|fd| rustix::io::write(fd, &fill)).unwrap().unwrap();
         waker.wake().unwrap();
         let mut counter = [0u8; 8];
-        rustix::io::read(&waker, &mut counter).unwrap();
+        waker.with_fd(|fd| rustix::io::read(fd, &mut counter)).unwrap().unwrap();
         assert_eq!(u64::from_ne_bytes(counter), 1);
         waker.drain();
+    }
+
+    #[test]
+    fn a_closed_waker_is_silent() {
+        let waker = Waker::new().unwrap();
+        waker.close();
+        waker.wake().unwrap();
+        assert_eq!(waker.with_fd(|_| ()).unwrap_err().raw_os_error(), Some(libc::EBADF));
     }
 }

@@ -288,6 +288,7 @@ pub(crate) fn shutdown(this: &This) -> Res<Obj> {
     let flushed = flush(this);
     this.closed.set(true);
     let left = this.engine.shutdown();
+    this.engine.close();
     let doorbell = this.doorbell.borrow_mut().take();
     drop(doorbell);
     let (jobs, targets) = left;

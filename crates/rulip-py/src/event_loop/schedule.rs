@@ -83,7 +83,8 @@ pub(crate) fn call_later(this: &This, args: &Args<'_>) -> Res<Obj> {
         return Err(Raised::type_error("delay must not be None"));
     }
     let when = this.now()?.as_secs() + value::as_f64(delay)?;
-    at(this, when, callback, rest, args, "call_later")
+    // asyncio's call_later goes through call_at, and so its debug texts say that.
+    at(this, when, callback, rest, args, "call_at")
 }
 
 /// `call_at(when, callback, *args, context=None)`.

@@ -301,9 +301,8 @@ impl Future {
         let exc = self.result.get()?;
         self.log_traceback.set(false);
         let traceback = self.details.borrow_mut().as_mut().and_then(|d| d.exception_traceback.take());
-        if let Some(traceback) = traceback {
-            exc.set_traceback(Some(&traceback));
-        }
+        // Also where it came with none: raising it again must not let the traceback grow.
+        exc.set_traceback(traceback.as_ref());
         Some(exc)
     }
 

@@ -179,7 +179,10 @@ pub(crate) fn cancel_message(args: &Args<'_>) -> Res<Option<Obj>> {
 fn exception(this: &Ref<Future>) -> Res<Obj> {
     match this.state() {
         State::Finished => Ok(Obj::none()),
-        State::Failed => Ok(this.seen_exception().unwrap_or_else(Obj::none)),
+        State::Failed => {
+            this.log_traceback.set(false);
+            Ok(this.result.get_or_none())
+        }
         State::Cancelled => Err(Raised::from_exception(&this.make_cancelled_error()?)),
         State::Pending => Err(Raised::new(&imports::get().invalid_state_error, "Exception is not set.")),
     }

@@ -61,7 +61,7 @@ pub(crate) fn build() -> Res<Obj> {
                 file.as_ref().unwrap_or(&none),
             ])
         }),
-        fast(c"_wakeup", c"Step the task: what it awaited is done.", |this: &Ref<Task>, args: &Args<'_>| {
+        fast(c"task_wakeup", c"Step the task: what it awaited is done.", |this: &Ref<Task>, args: &Args<'_>| {
             step::wakeup(this, args.positional().first())?;
             Ok(Obj::none())
         }),

@@ -40,6 +40,13 @@ fn address(address: &Address) -> Res<Obj> {
     }
 }
 
+/// What is left of a socket that nobody had asked for while it was open.
+fn closed_socket() -> Res<Obj> {
+    let socket = imports::get().socket_class.call0()?;
+    socket.method0(&names::get().close)?;
+    Ok(socket)
+}
+
 impl Ref<StreamTransport> {
     /// `get_extra_info(name, default)`.
     pub(crate) fn extra_info(&self, name: &Obj, default: &Obj) -> Res<Obj> {
@@ -91,7 +98,10 @@ impl Ref<StreamTransport> {
 
     /// `asyncio.trsock.TransportSocket` over the Python socket.
     fn transport_socket(&self) -> Res<Option<Obj>> {
-        let Some(socket) = self.python_socket()? else { return Ok(None) };
+        let socket = match self.python_socket()? {
+            Some(socket) => socket,
+            None => closed_socket()?,
+        };
         imports::get().transport_socket_class.call1(&socket).map(Some)
     }
 
@@ -103,6 +113,10 @@ impl Ref<StreamTransport> {
         if self.fd.get() < 0 {
             return Ok(None);
         }
+        self.make_python_socket().map(Some)
+    }
+
+    fn make_python_socket(&self) -> Res<Obj> {
         let keywords = value::dict()?;
         value::dict_set(&keywords, &names::get().fileno, &value::int(i64::from(self.fd.get()))?)?;
         let made = imports::get().socket_class.call_tuple(&value::tuple(&[])?, Some(&keywords))?;
@@ -116,6 +130,6 @@ impl Ref<StreamTransport> {
             }
         }
         made.method1(&value::interned(c"setblocking")?, &Obj::bool(false))?;
-        Ok(Some(made))
+        Ok(made)
     }
 }

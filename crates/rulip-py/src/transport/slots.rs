@@ -134,6 +134,9 @@ pub(crate) fn build() -> Res<Obj> {
         getter(c"_paused", c"Whether reading is paused.", |this: &This| {
             Ok(Obj::bool(!this.stream.borrow().is_reading() && !this.is_closing()))
         }),
+        getter(c"_protocol_paused", c"Whether the protocol was told to pause writing.", |this: &This| {
+            Ok(Obj::bool(this.writing_paused.get()))
+        }),
         getter(c"_eof", c"Whether write_eof() was called.", |this: &This| {
             Ok(Obj::bool(this.stream.borrow().is_eof_queued()))
         }),

@@ -70,6 +70,8 @@ pub(crate) struct StreamTransport {
     pub(super) empty_waiter: Slot,
     /// Stands in the loop's list of transports to flush.
     pub(super) unflushed: Cell<bool>,
+    /// `pause_writing` was the last word.
+    pub(super) writing_paused: Cell<bool>,
     /// Bytes that the last read brought: large ones are read in place.
     pub(super) last_read: Cell<usize>,
     pub(super) dict: Cell<*mut c::PyObject>,
@@ -192,6 +194,7 @@ impl StreamTransport {
             salvage: Cell::new(false),
             empty_waiter: Slot::empty(),
             unflushed: Cell::new(false),
+            writing_paused: Cell::new(false),
             last_read: Cell::new(0),
             dict: Cell::new(std::ptr::null_mut()),
             weakrefs: Cell::new(std::ptr::null_mut()),

@@ -176,6 +176,7 @@ impl Ref<StreamTransport> {
         let event = self.stream.borrow_mut().poll_flow();
         let Some(event) = event else { return Ok(()) };
         let names = names::get();
+        self.writing_paused.set(event == FlowEvent::PauseWriting);
         let (name, failed) = match event {
             FlowEvent::PauseWriting => (&names.pause_writing, "protocol.pause_writing() failed"),
             FlowEvent::ResumeWriting => (&names.resume_writing, "protocol.resume_writing() failed"),

@@ -6,8 +6,9 @@
 //! Invariant: an interrupted wait is an empty one; a wait never ends before its timeout for want
 //! of clock resolution.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ use crate::sys::waker::Waker;
 /// An epoll instance.
 #[derive(Debug)]
 pub struct Poller {
-    fd: OwnedFd,
+    /// Gone once closed. Borrowed for one system call, a wait included.
+    fd: RefCell<Option<OwnedFd>>,
     /// epoll_pwait2 is missing or forbidden here, so timeouts are whole milliseconds.
     coarse: AtomicBool,
 }
@@ -32,13 +34,27 @@ impl Poller {
     pub fn new() -> Result<Self> {
         let fd =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::from_op("epoll_create1"))?;
-        Ok(Self { fd, coarse: AtomicBool::new(false) })
+        Ok(Self { fd: RefCell::new(Some(fd)), coarse: AtomicBool::new(false) })
+    }
+
+    /// Closes the descriptor: every later call fails with EBADF. Left open while a wait uses it.
+    pub fn close(&self) {
+        if let Ok(mut fd) = self.fd.try_borrow_mut() {
+            drop(fd.take());
+        }
+    }
+
+    fn with_fd<R>(
+        &self,
+        call: impl FnOnce(&OwnedFd) -> std::result::Result<R, Errno>,
+    ) -> std::result::Result<R, Errno> {
+        self.fd.borrow().as_ref().ok_or(Errno::BADF).and_then(call)
     }
 
     /// Watches `waker` under [`Token::WAKER`].
     pub fn add_waker(&self, waker: &Waker) -> Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        self.try_add(waker.as_fd(), Token::WAKER, flags)
+        waker.with_fd(|fd| self.try_add(fd, Token::WAKER, flags))?
     }
 
     /// Watches `fd` under [`Token::DOORBELL`]: new bytes end a wait and say nothing more.
@@ -69,7 +85,8 @@ impl Poller {
 
     /// Stops watching `fd`.
     pub fn delete(&self, fd: RawFd) -> Result<()> {
-        epoll::delete(&self.fd, borrow("epoll_ctl", fd)?).map_err(Error::from_op("epoll_ctl"))
+        let target = borrow("epoll_ctl", fd)?;
+        self.with_fd(|epoll| epoll::delete(epoll, target)).map_err(Error::from_op("epoll_ctl"))
     }
 
     /// Waits for events: for ever, or for `timeout`. An interruption by a signal is no event.
@@ -77,8 +94,11 @@ impl Poller {
         events.list.clear();
         let answer = match timeout {
             Some(timeout) if !timeout.is_zero() => self.try_wait_for(events, timeout),
-            None => try_wait(&self.fd, events, None),
-            Some(_) => try_wait(&self.fd, events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })),
+            None => self.with_fd(|fd| try_wait(fd, events, None)),
+            Some(_) => {
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                self.with_fd(|fd| try_wait(fd, events, Some(&now)))
+            }
         };
         match answer {
             Ok(()) | Err(Errno::INTR) => Ok(()),
@@ -92,7 +112,7 @@ impl Poller {
         timeout: Duration,
     ) -> std::result::Result<(), Errno> {
         if !self.coarse.load(Ordering::Relaxed) {
-            match try_wait_nanos(&self.fd, events, timeout) {
+            match self.with_fd(|fd| try_wait_nanos(fd, events, timeout)) {
                 // Older kernels lack the call, and sandboxes written before it answer EPERM.
                 Err(Errno::NOSYS | Errno::PERM) => self.coarse.store(true, Ordering::Relaxed),
                 answer => return answer,
@@ -102,29 +122,19 @@ impl Poller {
         let millis = timeout.as_nanos().div_ceil(1_000_000).min(1 << 30) as i64;
         let timespec =
             Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000 * 1_000_000) as _ };
-        try_wait(&self.fd, events, Some(&timespec))
+        self.with_fd(|fd| try_wait(fd, events, Some(&timespec)))
     }
 
     fn try_add(&self, fd: BorrowedFd<'_>, token: Token, flags: epoll::EventFlags) -> Result<()> {
-        epoll::add(&self.fd, fd, epoll::EventData::new_u64(token.to_bits()), flags)
+        let data = epoll::EventData::new_u64(token.to_bits());
+        self.with_fd(|epoll| epoll::add(epoll, fd, data, flags))
             .map_err(Error::from_op("epoll_ctl"))
     }
 
     fn try_modify(&self, fd: BorrowedFd<'_>, token: Token, flags: epoll::EventFlags) -> Result<()> {
-        epoll::modify(&self.fd, fd, epoll::EventData::new_u64(token.to_bits()), flags)
+        let data = epoll::EventData::new_u64(token.to_bits());
+        self.with_fd(|epoll| epoll::modify(epoll, fd, data, flags))
             .map_err(Error::from_op("epoll_ctl"))
-    }
-}
-
-impl AsFd for Poller {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl AsRawFd for Poller {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
     }
 }
 
