@@ -35,7 +35,7 @@ class _OwnLoopRunner(asyncio.Runner):  # type: ignore[misc]  # final for type ch
         return loop
 
 
-class Runner(_OwnLoopRunner):
+class Runner(_OwnLoopRunner):  # type: ignore[misc]  # final for type checkers only
     """asyncio.Runner whose loops are rulip's, unless another factory is given.
 
     After install() the policy decides, as it does for asyncio's own: it is rulip's unless the

@@ -6,17 +6,17 @@ which are native (`rulip._rulip`).
 Thread: the one that runs the loop, but for call_soon_threadsafe() and stop()'s asyncio rules.
 Invariant: nothing here is on a hot path; each file knows the files below it only:
 
-    exceptions < executor < running < names < sockets < ssl_transport < connect < serve
-    < datagram < pipes < subprocesses < sendfile < Loop;   names < signals < Loop
+    exceptions < executor < running < resolver < names < sockets < tls_protocol < ssl_transport
+    < connect < serve < datagram < pipes < subprocesses < sendfile < Loop
+    names < signals < Loop;   task_registry, transports < Loop
 """
 
 import asyncio
 import os
 import sys
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .._rulip import EventLoop
-from . import transports as _transports  # noqa: F401
 from .sendfile import Sendfile
 from .signals import SignalHandlers
 from .task_registry import add_loop
@@ -30,7 +30,15 @@ def _debug_by_default() -> bool:
     return not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
-class Loop(EventLoop, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  # type: ignore[misc]
+if TYPE_CHECKING:
+
+    class _NativeFirst:
+        """The topics derive from the native class already, to the type checker."""
+else:
+    _NativeFirst = EventLoop
+
+
+class Loop(_NativeFirst, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  # type: ignore[misc]
     """An asyncio event loop on the native reactor."""
 
     # The state of the topics. As slots they leave the instance's dict unmade until somebody sets

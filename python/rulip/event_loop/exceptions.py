@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._compat import HANDLER_RUNS_IN_CONTEXT
-from .._rulip import EventLoop
 
 # A mixin to the interpreter, a part of the native loop to the type checker: `Loop` names the
 # native class first, so that its methods are found in one step.
-Native = EventLoop if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    from .._rulip import EventLoop as Native
+else:
+    Native = object
 
 ExceptionHandler = Callable[[Any, dict[str, Any]], object]
 
@@ -48,7 +50,7 @@ def _describe(key: str, value: Any) -> str:
     return f"{key}: {headline}\n{stack}"
 
 
-class ExceptionHandling(Native):  # type: ignore[misc,valid-type]
+class ExceptionHandling(Native):
     """Where errors go that have no caller to go to."""
 
     _exception_handler: ExceptionHandler | None

@@ -10,6 +10,7 @@ already, so the set's inner set of references is given an iterator that goes on 
 """
 
 import asyncio.tasks
+import functools
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,10 @@ from .._rulip import EventLoop, _pending_tasks
 _loops: "weakref.WeakSet[EventLoop]" = weakref.WeakSet()
 
 
+def _itself(task: Any) -> Any:
+    return task
+
+
 class _References(set[Any]):
     """A WeakSet's inner set: its own references, then one per pending native task."""
 
@@ -26,7 +31,7 @@ class _References(set[Any]):
         yield from super().__iter__()
         for loop in list(_loops):
             for task in _pending_tasks(loop):
-                yield lambda task=task: task
+                yield functools.partial(_itself, task)
 
     def copy(self) -> "_References":
         return _References(super().__iter__())
@@ -34,9 +39,10 @@ class _References(set[Any]):
 
 def _show_native_tasks() -> None:
     for name in ("_scheduled_tasks", "_all_tasks"):
-        registry = getattr(asyncio.tasks, name, None)
-        if isinstance(registry, weakref.WeakSet) and not isinstance(registry.data, _References):
-            registry.data = _References(registry.data)
+        registry: Any = getattr(asyncio.tasks, name, None)
+        references = getattr(registry, "data", None)
+        if isinstance(references, set) and not isinstance(references, _References):
+            registry.data = _References(references)
 
 
 def add_loop(loop: EventLoop) -> None:
