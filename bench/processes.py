@@ -59,7 +59,9 @@ def pinned(core: int) -> Iterator[None]:
 
 def ending(status: int, stderr: str) -> str:
     """How a process ended: its signal, or its status and the last thing it said."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    # Lines that begin so are valgrind's account of a crash: too long to tell here.
+    lines = [line.strip() for line in stderr.splitlines() if not line.startswith("==")]
+    lines = [line for line in lines if line]
     said = f": {lines[-1][:200]}" if lines else ""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}{said}"
