@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted = True
     results.environment["load_after"] = environment.load_average()
     results.settings["interrupted"] = interrupted
-    stamp = re.sub(r"[:+].*|T", lambda at: "-" if at[0] == "T" else "", results.date)
+    stamp = datetime.datetime.fromisoformat(results.date).strftime("%Y-%m-%d-%H%M%S")
     path = options.output or LOCAL_RESULTS / f"{stamp}.json"
     results.write(path)
     print(render(results))

@@ -7,6 +7,7 @@ Invariant: nothing here depends on how fast the machine is.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import sys
@@ -104,8 +105,12 @@ def test_contenders_that_fail_are_told(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.usefixtures("broken")
 def test_subject_that_fails_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "SUBJECT", "broken_loops")
+    monkeypatch.setattr(run, "LOCAL_RESULTS", tmp_path)
     arguments = ["--contenders", "asyncio,broken_loops", "--only", "^call_soon_1$", "--quick"]
-    assert run.main([*arguments, "--rounds", "1", "--output", str(tmp_path / "r.json")]) == 1
+    assert run.main([*arguments, "--rounds", "1"]) == 1
+    (path,) = tmp_path.glob("*.json")
+    # A second run of the same day does not write over the first.
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", path.stem)
 
 
 def test_how_a_child_ended() -> None:
