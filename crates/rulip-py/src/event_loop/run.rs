@@ -146,7 +146,7 @@ fn run_job(this: &This, job: Job) -> Res<()> {
 #[inline]
 fn run_unshielded(this: &This, job: Job) -> Res<()> {
     match job {
-        Job::Task(task) => step::step(&task, Inside::Nothing),
+        Job::Task(task) => step::step(&task, Some(this), Inside::Nothing),
         Job::Handle(handle) => {
             handle.set_scheduled(false);
             Handle::run(&handle)

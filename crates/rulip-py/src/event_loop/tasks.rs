@@ -14,8 +14,6 @@ type This = Ref<LoopState>;
 struct Keywords {
     name: Option<Obj>,
     context: Option<Obj>,
-    /// Whether `name` and `context` were written at all.
-    given: Vec<(Obj, Obj)>,
     eager_start: Option<Obj>,
     unknown: Option<Obj>,
 }
@@ -23,7 +21,6 @@ struct Keywords {
 fn keywords(args: &Args<'_>) -> Keywords {
     let mut found = Keywords::default();
     for (name, item) in args.keywords() {
-        found.given.push((name.clone(), item.clone()));
         let given = || Some(item).filter(|item| !item.is_none()).cloned();
         if value::text_is(&name, c"name") {
             found.name = given();
@@ -52,48 +49,48 @@ pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
         }
     };
     this.check_closed()?;
-    if !args.has_keywords() && !this.task_factory.is_set() {
+    if this.task_factory.is_set() {
+        return through_factory(this, coro, args);
+    }
+    if !args.has_keywords() {
         return Task::spawn(this, coro, None, None).map(Ref::into_obj);
     }
-    create_with_keywords(this, coro, keywords(args))
+    let found = keywords(args);
+    if found.unknown.is_none() && found.eager_start.is_none() {
+        return Task::spawn(this, coro, found.name.as_ref(), found.context).map(Ref::into_obj);
+    }
+    create_with_new_keywords(this, coro, &found)
 }
 
-fn create_with_keywords(this: &This, coro: &Obj, found: Keywords) -> Res<Obj> {
-    let version = imports::get().version;
-    // 3.13.3 began to pass everything on; before, other keywords were errors.
-    let passes_on = version >= (3, 13, 3);
-    if let Some(factory) = this.task_factory.get() {
-        if !passes_on {
-            if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
-                return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
-            }
-            return through_old_factory(this, &factory, coro, &found);
-        }
-        let passed = value::dict()?;
-        for (name, item) in &found.given {
-            // 3.13.3 and 3.13.4 set the name afterwards; the others leave it to the factory.
-            value::dict_set(&passed, name, item)?;
-        }
-        return factory.call_tuple(&value::tuple(&[this.as_obj(), coro])?, Some(&passed));
-    }
+/// Keywords that came with 3.13.3, where everything is passed on.
+fn create_with_new_keywords(this: &This, coro: &Obj, found: &Keywords) -> Res<Obj> {
     if let Some(unknown) = &found.unknown {
         return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
     }
-    match &found.eager_start {
-        None => Task::spawn(this, coro, found.name.as_ref(), found.context).map(Ref::into_obj),
-        Some(_) if !passes_on => Err(crate::future::slots::unexpected_keyword(
-            "create_task",
-            &value::interned(c"eager_start")?,
-        )),
-        Some(eager) => Task::spawn_perhaps_eagerly(
-            this,
-            coro,
-            found.name.as_ref(),
-            found.context,
-            eager.is_true()?,
-        )
-        .map(Ref::into_obj),
+    if imports::get().version < (3, 13, 3) {
+        let name = value::interned(c"eager_start")?;
+        return Err(crate::future::slots::unexpected_keyword("create_task", &name));
     }
+    let eager = found.eager_start.as_ref().map_or(Ok(false), Obj::is_true)?;
+    Task::spawn_perhaps_eagerly(this, coro, found.name.as_ref(), found.context.clone(), eager)
+        .map(Ref::into_obj)
+}
+
+fn through_factory(this: &This, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
+    let found = keywords(args);
+    let Some(factory) = this.task_factory.get() else { return Ok(Obj::none()) };
+    // 3.13.3 began to pass everything on; before, other keywords were errors.
+    if imports::get().version < (3, 13, 3) {
+        if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
+            return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
+        }
+        return through_old_factory(this, &factory, coro, &found);
+    }
+    let passed = value::dict()?;
+    for (name, item) in args.keywords() {
+        value::dict_set(&passed, &name, item)?;
+    }
+    factory.call_tuple(&value::tuple(&[this.as_obj(), coro])?, Some(&passed))
 }
 
 fn through_old_factory(this: &This, factory: &Obj, coro: &Obj, found: &Keywords) -> Res<Obj> {

@@ -179,3 +179,68 @@ impl Visit {
         self.raw(unsafe { c::Py_TYPE(obj) }.cast())
     }
 }
+
+/// An optional reference to any object, which knows whether that is a native `T`: asking costs a
+/// flag, not a walk through the class's bases.
+pub(crate) struct EitherSlot<T: Native> {
+    slot: Slot,
+    /// What `slot` holds is a `T`, or derives from it.
+    native: Cell<bool>,
+    kind: PhantomData<T>,
+}
+
+impl<T: Native> EitherSlot<T> {
+    #[inline]
+    pub(crate) fn empty() -> Self {
+        Self { slot: Slot::empty(), native: Cell::new(false), kind: PhantomData }
+    }
+
+    #[inline]
+    pub(crate) fn native(value: &Ref<T>) -> Self {
+        Self { slot: Slot::new(Some(value.to_obj())), native: Cell::new(true), kind: PhantomData }
+    }
+
+    pub(crate) fn set(&self, value: Obj) {
+        drop(self.take());
+        self.native.set(Ref::<T>::downcast(&value).is_some());
+        self.slot.set(Some(value));
+    }
+
+    /// A new reference, if it is a native `T`.
+    #[inline]
+    pub(crate) fn get_native(&self) -> Option<Ref<T>> {
+        if !self.native.get() {
+            return None;
+        }
+        // SAFETY: the flag is set only with a T in the slot, and cleared before the slot changes.
+        self.slot.get().map(|obj| unsafe { Ref::from_obj_unchecked(obj) })
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<Obj> {
+        self.slot.get()
+    }
+
+    pub(crate) fn get_or_none(&self) -> Obj {
+        self.slot.get_or_none()
+    }
+
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        self.slot.is_set()
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, other: &Obj) -> bool {
+        self.slot.is(other)
+    }
+
+    pub(crate) fn take(&self) -> Option<Obj> {
+        self.native.set(false);
+        self.slot.take()
+    }
+
+    pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        self.slot.visit(visit)
+    }
+}

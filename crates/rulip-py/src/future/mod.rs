@@ -25,7 +25,7 @@ use crate::ffi::inline_args::InlineArgs;
 use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
-use crate::ffi::{Obj, Raised, Ref, Res, Slot, context, value};
+use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, context, value};
 use crate::handle::Handle;
 use crate::loop_state::{Job, LoopState};
 use crate::task::Task;
@@ -61,7 +61,7 @@ struct Details {
 /// The body of `_rulip.Future`.
 #[repr(C)]
 pub(crate) struct Future {
-    loop_: Slot,
+    loop_: EitherSlot<LoopState>,
     result: Slot,
     /// The first callback, and only then the others: most futures have one.
     first: Cell<Option<Callback>>,
@@ -74,8 +74,6 @@ pub(crate) struct Future {
     blocking: Cell<bool>,
     /// It holds an exception that nobody has looked at.
     log_traceback: Cell<bool>,
-    /// `loop_` is a native loop.
-    native_loop: Cell<bool>,
 }
 
 static TYPE: TypeCell = TypeCell::new();
@@ -154,22 +152,21 @@ impl Future {
     pub(crate) const DICT_AT: usize = std::mem::offset_of!(Self, dict);
 
     /// A pending future on a native loop.
-    #[inline]
-    pub(crate) fn pending(loop_: &Ref<LoopState>) -> Res<Self> {
-        let this = Self::blank();
-        this.attach(loop_.as_obj());
-        this.native_loop.set(true);
-        if loop_.debug.get() {
-            this.note_source()?;
-        }
-        Ok(this)
+    #[inline(always)]
+    pub(crate) fn pending(loop_: &Ref<LoopState>) -> Self {
+        Self::on(EitherSlot::native(loop_))
     }
 
     /// Without a loop yet: between `__new__` and `__init__`.
     #[inline]
     pub(crate) fn blank() -> Self {
+        Self::on(EitherSlot::empty())
+    }
+
+    #[inline(always)]
+    fn on(loop_: EitherSlot<LoopState>) -> Self {
         Self {
-            loop_: Slot::empty(),
+            loop_,
             result: Slot::empty(),
             first: Cell::new(None),
             rest: Cell::new(None),
@@ -179,13 +176,7 @@ impl Future {
             state: Cell::new(State::Pending),
             blocking: Cell::new(false),
             log_traceback: Cell::new(false),
-            native_loop: Cell::new(false),
         }
-    }
-
-    #[inline]
-    fn attach(&self, loop_: &Obj) {
-        self.loop_.set(Some(loop_.clone()));
     }
 
     /// `__init__`'s part: the loop given, or the current one.
@@ -197,16 +188,16 @@ impl Future {
         self.clear();
         self.state.set(State::Pending);
         self.log_traceback.set(false);
-        self.native_loop.set(Ref::<LoopState>::downcast(&loop_).is_some());
         let debug = loop_.method0(&names::get().get_debug)?.is_true()?;
-        self.attach(&loop_);
+        self.loop_.set(loop_);
         if debug {
             self.note_source()?;
         }
         Ok(())
     }
 
-    fn note_source(&self) -> Res<()> {
+    #[cold]
+    pub(crate) fn note_source(&self) -> Res<()> {
         let stack = crate::handle::current_stack()?;
         self.details.borrow_mut().get_or_insert_default().source_traceback = stack;
         Ok(())
@@ -249,11 +240,7 @@ impl Future {
     /// The loop, if it is ours.
     #[inline]
     pub(crate) fn native_loop(&self) -> Option<Ref<LoopState>> {
-        if !self.native_loop.get() {
-            return None;
-        }
-        // SAFETY-free: the flag says what the slot holds, and `downcast` checks it again cheaply.
-        self.loop_.get().and_then(|obj| Ref::<LoopState>::downcast(&obj).cloned())
+        self.loop_.get_native()
     }
 
     pub(crate) fn clear_log_traceback(&self) {
@@ -366,7 +353,11 @@ impl Ref<Future> {
     /// `loop.create_future()`.
     #[inline]
     pub(crate) fn create(loop_: &Ref<LoopState>) -> Res<Self> {
-        Self::new(Future::pending(loop_)?)
+        let this = Self::new(Future::pending(loop_))?;
+        if loop_.debug.get() {
+            this.note_source()?;
+        }
+        Ok(this)
     }
 
     fn ensure_pending(&self) -> Res<()> {
@@ -532,15 +523,15 @@ impl Ref<Future> {
         if let Some(traceback) = &traceback {
             more.push((&names.source_traceback, traceback));
         }
-        if let Err(raised) = report_to(&self.loop_, &message, Some(&exc), &more) {
+        if let Err(raised) = report_to(self.loop_.get(), &message, Some(&exc), &more) {
             raised.write_unraisable(self.as_obj());
         }
     }
 }
 
 /// Reports to the exception handler of a loop of any kind.
-pub(crate) fn report_to(loop_: &Slot, message: &str, exc: Option<&Obj>, more: &[(&Obj, &Obj)]) -> Res<()> {
-    let Some(loop_) = loop_.get() else { return Ok(()) };
+pub(crate) fn report_to(loop_: Option<Obj>, message: &str, exc: Option<&Obj>, more: &[(&Obj, &Obj)]) -> Res<()> {
+    let Some(loop_) = loop_ else { return Ok(()) };
     let names = names::get();
     let context = value::dict()?;
     for (key, item) in more.iter().take(1) {
@@ -554,12 +545,6 @@ pub(crate) fn report_to(loop_: &Slot, message: &str, exc: Option<&Obj>, more: &[
         value::dict_set(&context, key, item)?;
     }
     loop_.method1(&names.call_exception_handler, &context).map(drop)
-}
-
-impl Future {
-    pub(crate) fn loop_slot(&self) -> &Slot {
-        &self.loop_
-    }
 }
 
 impl Awaitable for Future {

@@ -103,6 +103,8 @@ unsafe impl Native for Task {
 
     fn finalize(this: &Ref<Self>) {
         if this.is_abandoned() {
+            // Whoever keeps the report keeps the task: it is not one of the loop's any more.
+            this.unregister();
             Self::report_abandoned(this);
         }
         this.future_ref().report_unretrieved();
@@ -120,8 +122,13 @@ unsafe impl Extends<Future> for Task {}
 
 impl Task {
     pub(crate) fn blank() -> Self {
+        Self::of(Future::blank())
+    }
+
+    #[inline(always)]
+    fn of(future: Future) -> Self {
         Self {
-            future: Future::blank(),
+            future,
             coro: Slot::empty(),
             context: Slot::empty(),
             waiter: Slot::empty(),
@@ -138,11 +145,7 @@ impl Task {
 
     /// `loop.create_task(coro)` without a factory: a task on a native loop, queued.
     pub(crate) fn spawn(loop_: &Ref<LoopState>, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<Ref<Self>> {
-        check_coroutine(coro)?;
-        let mut body = Self::blank();
-        body.future = Future::pending(loop_)?;
-        let this = Ref::new(body)?;
-        this.prepare(coro, name, context)?;
+        let this = Self::unstarted(loop_, coro, name, context)?;
         registry::register(loop_, &this);
         loop_.push(Job::Task(this.clone()));
         Ok(this)
@@ -159,12 +162,19 @@ impl Task {
         if !eagerly || !loop_.running.get() {
             return Self::spawn(loop_, coro, name, context);
         }
-        check_coroutine(coro)?;
-        let mut body = Self::blank();
-        body.future = Future::pending(loop_)?;
-        let this = Ref::new(body)?;
-        this.prepare(coro, name, context)?;
+        let this = Self::unstarted(loop_, coro, name, context)?;
         step::start_eagerly(&this)?;
+        Ok(this)
+    }
+
+    #[inline(always)]
+    fn unstarted(loop_: &Ref<LoopState>, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<Ref<Self>> {
+        check_coroutine(coro)?;
+        let this = Ref::new(Self::of(Future::pending(loop_)))?;
+        this.prepare(coro, name, context)?;
+        if loop_.debug.get() {
+            this.future.note_source()?;
+        }
         Ok(this)
     }
 
@@ -182,7 +192,12 @@ impl Task {
         };
         match name {
             Some(name) => self.set_name(name)?,
-            None => self.number.set(NUMBERS.fetch_add(1, Ordering::Relaxed) + 1),
+            None => {
+                // Attached threads take turns: a load and a store are enough.
+                let number = NUMBERS.load(Ordering::Relaxed) + 1;
+                NUMBERS.store(number, Ordering::Relaxed);
+                self.number.set(number);
+            }
         }
         self.context.set(Some(context));
         self.coro.set(Some(coro.clone()));
@@ -230,7 +245,7 @@ impl Task {
             more.push((&names.source_traceback, traceback));
         }
         let message = "Task was destroyed but it is pending!";
-        if let Err(raised) = future::report_to(this.future.loop_slot(), message, None, &more) {
+        if let Err(raised) = future::report_to(this.future.loop_obj().ok(), message, None, &more) {
             raised.write_unraisable(this.as_obj());
         }
     }

@@ -27,7 +27,8 @@ pub(crate) enum Inside {
 }
 
 /// Steps the task. Comes back with an error only for what must leave the loop.
-pub(crate) fn step(task: &Ref<Task>, inside: Inside) -> Res<()> {
+#[inline]
+pub(crate) fn step(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, inside: Inside) -> Res<()> {
     if task.future.is_done() {
         return Err(Raised::new(
             &imports::get().invalid_state_error,
@@ -38,8 +39,8 @@ pub(crate) fn step(task: &Ref<Task>, inside: Inside) -> Res<()> {
     let Some(coro) = task.coro.get() else {
         return Err(Raised::runtime_error("uninitialized Task object"));
     };
-    let result = run(task, &coro, error, inside);
-    conclude(task, result)
+    let result = run(task, loop_, &coro, error, inside);
+    conclude(task, loop_, result)
 }
 
 /// What must be thrown in instead of sending: decided by what the task waited for.
@@ -82,16 +83,26 @@ fn error_of(waiter: &Obj) -> Res<Option<Obj>> {
 }
 
 #[inline]
-fn run(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
-    let loop_ = task.future.native_loop();
-    let _current = match &loop_ {
-        Some(loop_) => Some(Current::enter(loop_, task)?),
-        None => None,
-    };
-    let _foreign = match &loop_ {
-        Some(_) => None,
-        None => Some(ForeignCurrent::enter(task)?),
-    };
+fn run(
+    task: &Ref<Task>,
+    loop_: Option<&Ref<LoopState>>,
+    coro: &Obj,
+    error: Option<Obj>,
+    inside: Inside,
+) -> Res<Step> {
+    let Some(loop_) = loop_ else { return run_foreign(task, coro, error, inside) };
+    let _current = Current::enter(loop_, task)?;
+    resume(task, coro, error, inside)
+}
+
+#[cold]
+fn run_foreign(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
+    let _current = ForeignCurrent::enter(task)?;
+    resume(task, coro, error, inside)
+}
+
+#[inline]
+fn resume(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
     let context = task.context();
     let _entered = match inside {
         Inside::Nothing => Some(Entered::new(&context)?),
@@ -134,11 +145,11 @@ impl Drop for ForeignCurrent {
 }
 
 #[inline]
-pub(super) fn conclude(task: &Ref<Task>, result: Res<Step>) -> Res<()> {
+fn conclude(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, result: Res<Step>) -> Res<()> {
     match result {
-        Ok(Step::Yield(yielded)) => wait_for(task, yielded),
+        Ok(Step::Yield(yielded)) => wait_for(task, loop_, yielded),
         Ok(Step::Return(value)) => {
-            done(task);
+            done(task, loop_);
             if task.must_cancel.get() {
                 // Cancelled right before it ended.
                 task.must_cancel.set(false);
@@ -147,18 +158,20 @@ pub(super) fn conclude(task: &Ref<Task>, result: Res<Step>) -> Res<()> {
             }
             task.future_ref().set_result(value)
         }
-        Err(raised) => fail(task, raised),
+        Err(raised) => fail(task, loop_, raised),
     }
 }
 
 /// Takes a finished task out of the registry.
 #[inline]
-fn done(task: &Ref<Task>) {
-    task.unregister();
+fn done(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) {
+    if let Some(loop_) = loop_ {
+        registry::unregister(loop_, task);
+    }
 }
 
-fn fail(task: &Ref<Task>, raised: Raised) -> Res<()> {
-    done(task);
+fn fail(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, raised: Raised) -> Res<()> {
+    done(task, loop_);
     if raised.matches(&imports::get().cancelled_error) {
         let error = raised.take();
         task.future.keep_cancelled_error(error);
@@ -176,12 +189,12 @@ fn fail(task: &Ref<Task>, raised: Raised) -> Res<()> {
 
 /// The coroutine yielded: it waits for that, or it yielded the wrong thing.
 #[inline]
-fn wait_for(task: &Ref<Task>, yielded: Obj) -> Res<()> {
+fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> Res<()> {
     if let Some(future) = Ref::<Future>::exact(&yielded) {
-        return wait_for_native(task, future);
+        return wait_for_native(task, loop_, future);
     }
     if yielded.is_none() {
-        return again(task);
+        return again(task, loop_);
     }
     if let Some(sleep) = Ref::<Sleep>::exact(&yielded) {
         if sleep.holds(task) {
@@ -193,15 +206,15 @@ fn wait_for(task: &Ref<Task>, yielded: Obj) -> Res<()> {
         if other.as_obj().is(task.as_obj()) {
             return throw_next(task, &format!("Task cannot await on itself: {}", task.as_obj().repr()?));
         }
-        return wait_for_native(task, other.future_ref());
+        return wait_for_native(task, loop_, other.future_ref());
     }
     wait_for_foreign(task, &yielded)
 }
 
 /// Another turn, please.
 #[inline]
-fn again(task: &Ref<Task>) -> Res<()> {
-    match task.future.native_loop() {
+fn again(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()> {
+    match loop_ {
         Some(loop_) => {
             loop_.check_closed()?;
             loop_.push(Job::Task(task.clone()));
@@ -212,18 +225,22 @@ fn again(task: &Ref<Task>) -> Res<()> {
 }
 
 #[inline]
-fn wait_for_native(task: &Ref<Task>, future: &Ref<Future>) -> Res<()> {
+fn wait_for_native(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, future: &Ref<Future>) -> Res<()> {
     if !future.is_blocking() {
         return yield_instead_of_yield_from(task, future.as_obj());
     }
-    if !future.has_loop(&task.future.loop_obj()?) {
+    let same = match loop_ {
+        Some(loop_) => future.has_loop(loop_.as_obj()),
+        None => future.has_loop(&task.future.loop_obj()?),
+    };
+    if !same {
         return attached_elsewhere(task, future.as_obj());
     }
     future.set_blocking(false);
     task.waiter.set(Some(future.to_obj()));
     if future.is_done() {
         // Done between the yield and now: as add_done_callback on a done future.
-        again(task)?;
+        again(task, loop_)?;
     } else {
         future.add_waiter(task.clone());
     }
@@ -299,7 +316,7 @@ fn throw_next(task: &Ref<Task>, text: &str) -> Res<()> {
     let error = Raised::runtime_error(text).take();
     let old = task.pending_error.borrow_mut().replace(Box::new(error));
     drop(old);
-    again(task)
+    again(task, task.future.native_loop().as_ref())
 }
 
 fn call_soon_foreign(task: &Ref<Task>) -> Res<()> {
@@ -322,7 +339,7 @@ pub(super) fn wakeup(task: &Ref<Task>, future: Option<&Obj>) -> Res<()> {
             }
         }
     }
-    step(task, Inside::Context)
+    step(task, task.future.native_loop().as_ref(), Inside::Context)
 }
 
 /// Starts the task at once, inside whatever runs now (`eager_start=True`).
@@ -330,12 +347,13 @@ pub(super) fn start_eagerly(task: &Ref<Task>) -> Res<()> {
     let Some(coro) = task.coro.get() else {
         return Err(Raised::runtime_error("uninitialized Task object"));
     };
-    if let Some(loop_) = task.future.native_loop() {
+    let loop_ = task.future.native_loop();
+    if let Some(loop_) = &loop_ {
         // Listed while it runs, as asyncio's eager tasks are.
-        registry::register(&loop_, task);
+        registry::register(loop_, task);
     }
-    let result = run(task, &coro, None, Inside::Nothing);
-    conclude(task, result)?;
+    let result = run(task, loop_.as_ref(), &coro, None, Inside::Nothing);
+    conclude(task, loop_.as_ref(), result)?;
     if task.future.is_done() {
         task.coro.set(None);
     }
