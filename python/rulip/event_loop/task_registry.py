@@ -37,9 +37,32 @@ class _References(set[Any]):
         return _References(super().__iter__())
 
 
-def _show_native_tasks() -> None:
+class _Probe:
+    """Something to register: it leads to the registry that took it."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _registries() -> Iterator[Any]:
+    """asyncio's WeakSets of tasks: those of its Python code, and the compiled code's own."""
     for name in ("_scheduled_tasks", "_all_tasks"):
-        registry: Any = getattr(asyncio.tasks, name, None)
+        registry = getattr(asyncio.tasks, name, None)
+        if registry is not None:
+            yield registry
+    # Since 3.14 the compiled code's set has no name; its references know it, though.
+    probe = _Probe()
+    asyncio.tasks._register_task(probe)  # type: ignore[arg-type]
+    try:
+        for reference in weakref.getweakrefs(probe):
+            for default in getattr(reference.__callback__, "__defaults__", None) or ():
+                if isinstance(default, weakref.ref):
+                    yield default()
+    finally:
+        asyncio.tasks._unregister_task(probe)  # type: ignore[arg-type]
+
+
+def _show_native_tasks() -> None:
+    for registry in _registries():
         references = getattr(registry, "data", None)
         if isinstance(references, set) and not isinstance(references, _References):
             registry.data = _References(references)
