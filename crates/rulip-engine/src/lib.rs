@@ -42,5 +42,5 @@ pub use ready::ReadyQueue;
 pub use sync::inbox::{Inbox, Wake};
 pub use sys::poller::{Event, Events, Poller};
 pub use sys::waker::Waker;
-pub use time::{Deadline, Timers};
+pub use time::{Deadline, TimerKey, Timers};
 pub use transport::{Flow, Listener, Stream};

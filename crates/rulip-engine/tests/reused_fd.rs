@@ -13,7 +13,7 @@ type Jobs = Engine<Io, &'static str>;
 fn ready(engine: &Jobs) -> Vec<Token> {
     let plan = engine.plan(Idle::MustNotBlock);
     engine.wait(&plan).expect("a wait succeeds");
-    engine.collect(clock::now(), |_| false, &mut vec![]);
+    engine.collect(clock::now());
     engine.begin_turn();
     let tokens = std::iter::from_fn(|| engine.next_job()).map(|io| io.token).collect();
     engine.end_turn();
@@ -79,6 +79,6 @@ fn a_slot_used_again_between_wait_and_collect_gets_no_foreign_event() {
     assert_eq!(engine.deregister(token), Some("first"));
     let second = engine.register_level(other.as_raw_fd(), Interest::READABLE, "second").unwrap();
     assert_eq!(second.index(), token.index());
-    engine.collect(clock::now(), |_| false, &mut vec![]);
+    engine.collect(clock::now());
     assert_eq!(engine.ready_len(), 0);
 }

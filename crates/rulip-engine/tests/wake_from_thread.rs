@@ -21,7 +21,7 @@ fn take(engine: &Engine<Job, ()>, wanted: usize) -> (Vec<Job>, usize) {
         let plan = engine.plan(Idle::MayBlock);
         sleeps += usize::from(matches!(plan, Plan::Block(_)));
         engine.wait(&plan).expect("a wait succeeds");
-        engine.collect(clock::now(), |_| false, &mut vec![]);
+        engine.collect(clock::now());
         engine.begin_turn();
         taken.extend(std::iter::from_fn(|| engine.next_job()));
         engine.end_turn();

@@ -22,7 +22,7 @@ use crate::readiness::{Readiness, Token};
 use crate::ready::ReadyQueue;
 use crate::sys::poller::{Events, Poller};
 use crate::sys::process;
-use crate::time::{Deadline, Timers};
+use crate::time::{Deadline, TimerKey, Timers};
 
 pub use handle::Handle;
 pub use turn::{Idle, Plan};
@@ -87,39 +87,28 @@ impl<J: From<Io>, T> Engine<J, T> {
         self.ready.borrow().len()
     }
 
-    /// Makes a job ready at `when`.
+    /// Makes a job ready at `when`, unless the key is used to cancel it before.
     #[inline]
-    pub fn insert_timer(&self, when: Deadline, job: J) {
-        self.timers.borrow_mut().insert(when, job);
+    pub fn insert_timer(&self, when: Deadline, job: J) -> TimerKey {
+        self.timers.borrow_mut().insert(when, job)
     }
 
-    /// How many timers wait, cancelled ones that were not swept out included.
+    /// Moves out the job of a timer that is not due yet. Once the job is ready the key is stale.
+    #[inline]
+    pub fn cancel_timer(&self, key: TimerKey) -> Option<J> {
+        self.timers.borrow_mut().cancel(key)
+    }
+
+    /// How many timers wait.
     #[inline]
     pub fn timers_len(&self) -> usize {
         self.timers.borrow().len()
     }
 
-    /// When the earliest timer is due.
+    /// When the earliest timer is due, or a moment before that: see [`Timers::next_deadline`].
     #[inline]
     pub fn next_deadline(&self) -> Option<Deadline> {
-        self.timers.borrow().next_deadline()
-    }
-
-    /// A timer's job was cancelled. When enough are, they are swept out and come back here.
-    pub fn note_timer_cancelled(&self, is_cancelled: impl Fn(&J) -> bool) -> Vec<J> {
-        let mut removed = Vec::new();
-        let mut timers = self.timers.borrow_mut();
-        if timers.note_cancelled() {
-            timers.compact(is_cancelled, &mut removed);
-        }
-        removed
-    }
-
-    /// Moves cancelled timers that head the heap into `discarded`, so that the next wait is not
-    /// cut short by a deadline nobody awaits.
-    #[inline]
-    pub fn prune_timers(&self, is_cancelled: impl Fn(&J) -> bool, discarded: &mut Vec<J>) {
-        turn::prune(&mut self.timers.borrow_mut(), &is_cancelled, discarded);
+        self.timers.borrow_mut().next_deadline()
     }
 
     /// Visits every queued job: ready ones, then timers. Visits none if the engine is in use.

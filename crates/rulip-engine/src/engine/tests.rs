@@ -28,17 +28,11 @@ fn engine() -> TestEngine {
     Engine::new().expect("the kernel gives an engine what it needs")
 }
 
-fn never(_: &Job) -> bool {
-    false
-}
-
 /// Plans, waits, collects; returns the plan and the whole turn's jobs.
 fn turn(engine: &TestEngine, idle: Idle) -> (Plan, Vec<Job>) {
     let plan = engine.plan(idle);
     engine.wait(&plan).expect("a wait succeeds");
-    let mut discarded = vec![];
-    engine.collect(clock::now(), never, &mut discarded);
-    assert!(discarded.is_empty());
+    engine.collect(clock::now());
     engine.begin_turn();
     let jobs = std::iter::from_fn(|| engine.next_job()).collect();
     engine.end_turn();
@@ -113,7 +107,7 @@ fn a_push_between_plan_and_wait_ends_the_wait() {
     assert_eq!(plan, Plan::Block(None));
     handle.push(Number(1)).unwrap();
     engine.wait(&plan).unwrap();
-    engine.collect(clock::now(), never, &mut vec![]);
+    engine.collect(clock::now());
     assert_eq!(engine.ready_len(), 1);
 }
 
@@ -125,7 +119,7 @@ fn a_wake_forbids_or_ends_one_wait() {
     let plan = engine.plan(Idle::MayBlock);
     engine.handle().wake();
     engine.wait(&plan).unwrap();
-    engine.collect(clock::now(), never, &mut vec![]);
+    engine.collect(clock::now());
     assert_eq!(engine.ready_len(), 0);
 }
 
@@ -150,33 +144,32 @@ fn a_doorbell_ends_a_wait_and_is_no_registration() {
 #[test]
 fn cancelled_timers_come_back_and_never_run() {
     let engine = engine();
-    let is_negative = |job: &Job| matches!(job, Number(n) if *n < 0);
-    engine.insert_timer(Deadline(1), Number(-1));
+    let first = engine.insert_timer(Deadline(1), Number(1));
     engine.insert_timer(Deadline(2), Number(2));
-    engine.insert_timer(Deadline(3), Number(-3));
-    assert!(engine.note_timer_cancelled(is_negative).is_empty());
-    assert!(engine.note_timer_cancelled(is_negative).is_empty());
-    let mut discarded = vec![];
-    engine.prune_timers(is_negative, &mut discarded);
-    assert_eq!((&discarded[..], engine.next_deadline()), (&[Number(-1)][..], Some(Deadline(2))));
-    engine.collect(Deadline(9), is_negative, &mut discarded);
-    assert_eq!(discarded, [Number(-1), Number(-3)]);
-    assert_eq!((engine.ready_len(), engine.timers_len()), (1, 0));
+    let last = engine.insert_timer(Deadline(3), Number(3));
+    assert_eq!((engine.timers_len(), engine.next_deadline()), (3, Some(Deadline(1))));
+    assert_eq!(engine.cancel_timer(first), Some(Number(1)));
+    assert_eq!(engine.cancel_timer(first), None);
+    assert_eq!((engine.timers_len(), engine.next_deadline()), (2, Some(Deadline(2))));
+    engine.collect(Deadline(9));
+    assert_eq!((engine.ready_len(), engine.timers_len()), (2, 0));
+    assert_eq!(engine.cancel_timer(last), None, "it is ready and no timer any more");
 }
 
 #[test]
-fn many_cancelled_timers_are_swept_out() {
+fn a_cancelled_deadline_is_not_waited_for() {
     let engine = engine();
-    for n in 0..=100 {
-        engine.insert_timer(Deadline(n), Number(-1));
-    }
-    let swept = (0..51).map(|_| engine.note_timer_cancelled(|_| true)).collect::<Vec<_>>();
-    assert_eq!(swept.iter().map(Vec::len).collect::<Vec<_>>(), {
-        let mut lens = vec![0; 50];
-        lens.push(101);
-        lens
-    });
-    assert_eq!(engine.timers_len(), 0);
+    let soon = Deadline(clock::now().0 + 1_000_000_000);
+    let key = engine.insert_timer(soon, Number(1));
+    let far = Deadline(soon.0 + 3_600_000_000_000);
+    engine.insert_timer(far, Number(2));
+    let plan = engine.plan(Idle::MayBlock);
+    assert_eq!(plan, Plan::Block(Some(soon)));
+    assert_eq!(engine.cancel_timer(key), Some(Number(1)));
+    engine.abandon(plan);
+    let plan = engine.plan(Idle::MayBlock);
+    assert_eq!(plan, Plan::Block(Some(far)));
+    engine.abandon(plan);
 }
 
 #[test]
@@ -212,7 +205,7 @@ fn an_event_of_an_ended_registration_is_dropped() {
     assert_eq!(engine.deregister(token), Some("old"));
     let next = engine.register_level(reader.as_raw_fd(), Interest::NONE, "new").unwrap();
     assert_eq!(next.index(), token.index(), "the slot is used again");
-    engine.collect(clock::now(), never, &mut vec![]);
+    engine.collect(clock::now());
     assert_eq!(engine.ready_len(), 0);
 }
 
@@ -254,16 +247,18 @@ fn no_job_is_dropped_or_cloned_inside() {
     engine.push(make());
     engine.insert_timer(Deadline(1), make());
     engine.insert_timer(Deadline::NEVER, make());
+    let key = engine.insert_timer(Deadline(2), make());
     let target = Rc::clone(&count);
     let token = engine.register_level(reader.as_raw_fd(), Interest::READABLE, target).unwrap();
-    let mut discarded = vec![];
-    engine.collect(Deadline(1), |_| true, &mut discarded);
+    engine.collect(Deadline(1));
+    let cancelled = engine.cancel_timer(key);
+    assert!(cancelled.is_some());
     engine.begin_turn();
     let job = engine.next_job();
     let target = engine.deregister(token);
     let rest = engine.shutdown();
-    assert_eq!(Rc::strong_count(&count), 5);
-    drop((discarded, job, target, rest));
+    assert_eq!(Rc::strong_count(&count), 6);
+    drop((cancelled, job, target, rest));
     assert_eq!(Rc::strong_count(&count), 1);
 }
 

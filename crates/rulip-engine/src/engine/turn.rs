@@ -12,7 +12,7 @@ use super::{Engine, Handle, Io};
 use crate::error::Result;
 use crate::sys::clock;
 use crate::sys::poller::Events;
-use crate::time::{Deadline, Timers};
+use crate::time::Deadline;
 
 /// Whether the caller has work of its own.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ impl<J: From<Io>, T> Engine<J, T> {
     }
 
     fn plan_idle(&self) -> Plan {
-        let deadline = self.timers.borrow().next_deadline().filter(|when| *when != Deadline::NEVER);
+        let deadline = self.next_deadline().filter(|when| *when != Deadline::NEVER);
         if self.shared.inbox.prepare_park() {
             Plan::Block(deadline)
         } else {
@@ -87,17 +87,11 @@ impl<J: From<Io>, T> Engine<J, T> {
     }
 
     /// Makes ready what happened: events of the last wait, foreign jobs, timers due at `now`.
-    /// Cancelled timers go to `discarded`. `is_cancelled` must not come back into the engine.
     #[inline]
-    pub fn collect(
-        &self,
-        now: Deadline,
-        is_cancelled: impl Fn(&J) -> bool,
-        discarded: &mut Vec<J>,
-    ) {
+    pub fn collect(&self, now: Deadline) {
         self.collect_events();
         self.drain_inbox();
-        self.collect_timers(now, is_cancelled, discarded);
+        self.collect_timers(now);
     }
 
     #[inline]
@@ -117,24 +111,14 @@ impl<J: From<Io>, T> Engine<J, T> {
     }
 
     #[inline]
-    fn collect_timers(
-        &self,
-        now: Deadline,
-        is_cancelled: impl Fn(&J) -> bool,
-        discarded: &mut Vec<J>,
-    ) {
+    fn collect_timers(&self, now: Deadline) {
         let mut timers = self.timers.borrow_mut();
         if timers.is_empty() {
             return;
         }
         let mut ready = self.ready.borrow_mut();
         while let Some(job) = timers.pop_due(now) {
-            if is_cancelled(&job) {
-                timers.note_popped_cancelled();
-                discarded.push(job);
-            } else {
-                ready.push(job);
-            }
+            ready.push(job);
         }
     }
 
@@ -180,20 +164,5 @@ impl<J: From<Io>, T> Engine<J, T> {
     #[inline]
     pub fn end_turn(&self) {
         self.ready.borrow_mut().end_turn();
-    }
-}
-
-/// Moves cancelled timers that head the heap into `discarded`.
-#[inline]
-pub(super) fn prune<J>(
-    timers: &mut Timers<J>,
-    is_cancelled: &impl Fn(&J) -> bool,
-    discarded: &mut Vec<J>,
-) {
-    while timers.peek().is_some_and(is_cancelled) {
-        if let Some(job) = timers.pop() {
-            timers.note_popped_cancelled();
-            discarded.push(job);
-        }
     }
 }

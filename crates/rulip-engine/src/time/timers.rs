@@ -1,57 +1,51 @@
-//! Timers: a binary heap keyed by `(when, seq)`.
+//! Timers: items that wait for their deadline, and are mostly cancelled before it.
 //!
-//! What lives here: order, tombstones of cancelled timers and their compaction. What does not:
-//! whether an item is cancelled (the caller knows) and the time (an argument). The owner thread
-//! runs it. Invariants: equal deadlines leave in the order they came; no item is dropped here;
-//! `cancelled` never exceeds the number of entries.
+//! What lives here: the keys, and the sum of three parts: items live in a slab (`entries`), those
+//! whose tick lies ahead are in a wheel (`wheel`), the rest in a heap (`near`). What does not: the
+//! time (an argument). The owner thread runs it.
+//!
+//! Invariants: items leave by `(when, order of insertion)` and never before `when`; inserting and
+//! cancelling take constant time for what is ahead, however many wait; a cancelled item is out at
+//! once; no item is dropped here; memory is allocated only when more wait than ever before.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
 
 use super::Deadline;
+use super::entries::Entries;
+use super::near::Near;
+use super::wheel::Wheel;
 
-/// Below this many entries tombstones are cheaper to keep than to sweep out.
-const COMPACTION_FLOOR: usize = 100;
+/// Names a timer until it is taken out; after that it names none.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub struct TimerKey {
+    pub(super) index: u32,
+    pub(super) generation: NonZeroU32,
+}
+
+impl TimerKey {
+    /// The key as a number, never zero.
+    #[inline]
+    pub const fn to_bits(self) -> u64 {
+        (self.generation.get() as u64) << 32 | self.index as u64
+    }
+
+    /// The inverse of [`TimerKey::to_bits`]. Zero and other numbers that are no key's give none.
+    #[inline]
+    pub const fn from_bits(bits: u64) -> Option<Self> {
+        match NonZeroU32::new((bits >> 32) as u32) {
+            Some(generation) => Some(Self { index: bits as u32, generation }),
+            None => None,
+        }
+    }
+}
 
 /// Items that wait for their deadline.
 #[derive(Debug)]
 pub struct Timers<T> {
-    heap: BinaryHeap<Entry<T>>,
-    /// Breaks ties between equal deadlines; 64 bits do not wrap.
-    next_seq: u64,
-    /// Entries known to be cancelled and still in the heap.
-    cancelled: usize,
+    entries: Entries<T>,
+    wheel: Wheel,
+    near: Near,
 }
-
-#[derive(Debug)]
-struct Entry<T> {
-    when: Deadline,
-    seq: u64,
-    item: T,
-}
-
-impl<T> Ord for Entry<T> {
-    /// Reversed: the heap keeps its greatest entry on top, and that is the earliest.
-    #[inline]
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.when, other.seq).cmp(&(self.when, self.seq))
-    }
-}
-
-impl<T> PartialOrd for Entry<T> {
-    #[inline]
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T> Eq for Entry<T> {}
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
@@ -61,97 +55,85 @@ impl<T> Default for Timers<T> {
 
 impl<T> Timers<T> {
     /// No timers.
-    pub const fn new() -> Self {
-        Self { heap: BinaryHeap::new(), next_seq: 0, cancelled: 0 }
+    pub fn new() -> Self {
+        Self { entries: Entries::new(), wheel: Wheel::new(), near: Near::new() }
     }
 
     /// Adds `item`, due at `when`, after every item already due then.
     #[inline]
-    pub fn insert(&mut self, when: Deadline, item: T) {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        self.heap.push(Entry { when, seq, item });
+    pub fn insert(&mut self, when: Deadline, item: T) -> TimerKey {
+        let key = self.entries.insert(when, item);
+        if self.wheel.is_ahead(when) {
+            self.wheel.link(&mut self.entries, key.index);
+        } else {
+            self.near.push(when, key);
+        }
+        key
     }
 
-    /// Entries, tombstones included.
+    /// Takes an item out before it is due. A stale key gives nothing.
+    #[inline]
+    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+        let when = self.entries.when(key)?;
+        if self.wheel.is_ahead(when) {
+            self.wheel.unlink(&mut self.entries, key.index);
+            return self.entries.remove(key);
+        }
+        let item = self.entries.remove(key);
+        self.near.note_stale(&self.entries);
+        item
+    }
+
+    /// Items that wait.
     #[inline]
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.entries.len()
     }
 
-    /// True if there is no entry at all.
+    /// True if no item waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.len() == 0
     }
 
-    /// When the earliest entry is due.
+    /// When the earliest item is due, or a moment before that: never later.
+    ///
+    /// It is earlier only if the earliest item was cancelled and many others were due about the
+    /// same time. Who wakes up then finds nothing due, and having asked [`Timers::pop_due`] is not
+    /// misled by that item again.
     #[inline]
-    pub fn next_deadline(&self) -> Option<Deadline> {
-        self.heap.peek().map(|entry| entry.when)
+    pub fn next_deadline(&mut self) -> Option<Deadline> {
+        // What is near has a tick that is reached; what is in the wheel has a later one.
+        self.near.first(&self.entries).or_else(|| self.wheel.earliest(&self.entries))
     }
 
-    /// Takes the earliest entry that is due at `now`.
+    /// Takes the earliest item that is due at `now`. What is due at [`Deadline::NEVER`] never is.
     #[inline]
     pub fn pop_due(&mut self, now: Deadline) -> Option<T> {
-        if self.heap.peek()?.when > now {
-            return None;
-        }
-        self.pop()
+        self.advance(now);
+        let key = self.near.pop_due(now, &self.entries)?;
+        self.entries.remove(key)
     }
 
-    /// The earliest entry.
+    /// Moves what is not ahead of `now` from the wheel to the heap.
     #[inline]
-    pub fn peek(&self) -> Option<&T> {
-        self.heap.peek().map(|entry| &entry.item)
+    fn advance(&mut self, now: Deadline) {
+        let near = &mut self.near;
+        self.wheel.advance(now, &mut self.entries, |when, key| near.push(when, key));
     }
 
-    /// Takes the earliest entry, due or not.
-    #[inline]
-    pub fn pop(&mut self) -> Option<T> {
-        self.heap.pop().map(|entry| entry.item)
-    }
-
-    /// Counts a tombstone. True when sweeping them out is worth its cost: more than a hundred
-    /// entries and more than half of them cancelled.
-    #[inline]
-    #[must_use = "true asks for compact()"]
-    pub fn note_cancelled(&mut self) -> bool {
-        self.cancelled = (self.cancelled + 1).min(self.heap.len());
-        self.heap.len() > COMPACTION_FLOOR && self.cancelled > self.heap.len() / 2
-    }
-
-    /// The caller popped an entry and found it cancelled.
-    #[inline]
-    pub fn note_popped_cancelled(&mut self) {
-        self.cancelled = self.cancelled.saturating_sub(1);
-    }
-
-    /// Moves every cancelled entry into `removed`; the rest keep their order.
-    pub fn compact(&mut self, is_cancelled: impl Fn(&T) -> bool, removed: &mut Vec<T>) {
-        let mut kept = Vec::with_capacity(self.heap.len());
-        for entry in std::mem::take(&mut self.heap).into_vec() {
-            if is_cancelled(&entry.item) {
-                removed.push(entry.item);
-            } else {
-                kept.push(entry);
-            }
-        }
-        self.heap = BinaryHeap::from(kept);
-        self.cancelled = 0;
-    }
-
-    /// Every entry, in no particular order.
+    /// Every item, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.heap.iter().map(|entry| &entry.item)
+        self.entries.iter()
     }
 
-    /// Takes every entry, earliest first.
+    /// Takes every item, earliest first, and gives the memory back.
     pub fn drain(&mut self) -> Vec<T> {
-        self.cancelled = 0;
-        let sorted = std::mem::take(&mut self.heap).into_sorted_vec();
-        // Ascending in the reversed order is latest first.
-        sorted.into_iter().rev().map(|entry| entry.item).collect()
+        self.advance(Deadline::NEVER);
+        let items = self.near.drain().filter_map(|key| self.entries.remove(key)).collect();
+        self.entries.release();
+        self.wheel = Wheel::new();
+        items
     }
 }
 

@@ -43,7 +43,7 @@ impl Connection {
     pub(crate) fn turn(&mut self, idle: Idle) {
         let plan = self.engine.plan(idle);
         self.engine.wait(&plan).expect("a wait succeeds");
-        self.engine.collect(clock::now(), |_| false, &mut vec![]);
+        self.engine.collect(clock::now());
         self.engine.begin_turn();
         while let Some(io) = self.engine.next_job() {
             let duties = self.stream.handle_readiness(io.readiness);
