@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import select
 import socket
 import struct
@@ -109,6 +110,23 @@ def no_fd_leak() -> Iterator[None]:
     leaked = {fd: what for fd, what in after.items() if before.get(fd) != what}
     closed = {fd: what for fd, what in before.items() if after.get(fd) != what}
     assert (leaked, closed) == ({}, {})
+
+
+@contextlib.contextmanager
+def spare_descriptors(count: int) -> Iterator[None]:
+    """Only `count` more descriptors can be opened meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    top = max(open_fds())
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    while fillers[-1] < top:
+        fillers.append(os.open(os.devnull, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for filler in fillers:
+            os.close(filler)
 
 
 def reset(sock: socket.socket) -> None:
