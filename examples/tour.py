@@ -105,8 +105,10 @@ async def spinner(screen: Screen, seconds: float) -> None:
             await asyncio.sleep(0.08)
 
     task = asyncio.create_task(spin())
-    answer = await asyncio.sleep(seconds, 42)
-    task.cancel()
+    try:
+        answer = await asyncio.sleep(seconds, 42)
+    finally:
+        task.cancel()
     await asyncio.wait([task])
     state = "cancelled" if task.cancelled() else "not cancelled"
     screen.say(f"  the answer is {answer}; the spinner drew {frames} frames and was {state}")
@@ -182,11 +184,13 @@ async def queues(screen: Screen, seconds: float) -> None:
 
     tasks = [asyncio.create_task(work(number)) for number in range(workers)]
     tasks.append(asyncio.create_task(watch()))
-    for _ in range(jobs):
-        await queue.put(dice.uniform(0.5, 1.5) * seconds / jobs * 2.3)
-    await queue.join()
-    for task in tasks:
-        task.cancel()
+    try:
+        for _ in range(jobs):
+            await queue.put(dice.uniform(0.5, 1.5) * seconds / jobs * 2.3)
+        await queue.join()
+    finally:
+        for task in tasks:
+            task.cancel()
     await asyncio.wait(tasks)
     shares = ", ".join(map(str, done))
     screen.say(f"  {sum(done)} jobs done, by worker: {shares}; {queue.qsize()} left in the queue")
@@ -337,7 +341,7 @@ async def main(seconds: float) -> bool:
         screen.say(f"{python}, event loop {loop.__module__}.{loop.__qualname__}")
         for scene in (spinner, echo, queues, timers):
             await scene(screen, seconds)
-        return await compare(screen, seconds / 20)
+        return await compare(screen, seconds / 40)
 
 
 if __name__ == "__main__":

@@ -99,8 +99,11 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def on_terminal(command: list[str], **extra: str) -> str:
-    """What a program writes to a terminal; exit status 0, nothing on stderr."""
+def on_terminal(command: list[str], *, interrupt_at: str = "", **extra: str) -> tuple[int, str]:
+    """Exit status of a program, and what it wrote to a terminal; nothing came on stderr.
+
+    It gets a SIGINT once it has written `interrupt_at`.
+    """
     ours, theirs = pty.openpty()
     written = b""
     try:
@@ -119,14 +122,17 @@ def on_terminal(command: list[str], **extra: str) -> str:
                     written += os.read(ours, 65536)
                 except OSError:  # EIO: the last writer has closed it
                     break
+                if interrupt_at and interrupt_at.encode() in written:
+                    process.send_signal(signal.SIGINT)
+                    interrupt_at = ""
             else:
                 process.kill()
             assert process.stderr is not None
             errors = process.stderr.read()
     finally:
         os.close(ours)
-    assert (process.returncode, errors) == (0, b"")
-    return written.decode()
+    assert errors == b""
+    return process.returncode, written.decode()
 
 
 def unused_port() -> int:
@@ -157,7 +163,8 @@ def test_spinner_is_cancelled(run: Run) -> None:
 
 
 def test_spinner_turns_on_a_terminal(command: Command) -> None:
-    shown = on_terminal(command("spinner.py", "--seconds", "0.55"))
+    status, shown = on_terminal(command("spinner.py", "--seconds", "0.55"))
+    assert status == 0
     frames = re.findall(r"\r([|/\\-]) thinking", shown)
     assert 2 <= len(frames) <= 6
     assert "".join(frames) == "|/-\\|/"[: len(frames)]
@@ -251,7 +258,8 @@ def test_flags(run: Run, tmp_path: Path) -> None:
 
 
 def test_flags_progress_bar_on_a_terminal(command: Command, tmp_path: Path) -> None:
-    shown = on_terminal(command("flags.py", "--folder", str(tmp_path)))
+    status, shown = on_terminal(command("flags.py", "--folder", str(tmp_path)))
+    assert status == 0
     bars = [f"\r[{'#' * done:22}] " for done in range(1, 23)]
     assert shown == "".join(bars) + "\r\n".join(["22 flags", *FLAGS_COUNTED, ""])
 
@@ -435,7 +443,8 @@ def test_tour_in_plain_text(run: Run, loop_name: str) -> None:
 @pytest.mark.parametrize("no_color", ["", "1"], ids=["colours", "NO_COLOR"])
 @pytest.mark.loops("rulip")
 def test_tour_on_a_terminal(command: Command, loop_name: str, no_color: str) -> None:
-    shown = on_terminal(command("tour.py", "--seconds", "0.1"), NO_COLOR=no_color)
+    status, shown = on_terminal(command("tour.py", "--seconds", "0.1"), NO_COLOR=no_color)
+    assert status == 0
     assert shown.startswith("\x1b[?25l")
     assert shown.endswith("\x1b[?25h")
     assert bool(re.search(r"\x1b\[\d+m", shown)) is not bool(no_color)
@@ -444,6 +453,15 @@ def test_tour_on_a_terminal(command: Command, loop_name: str, no_color: str) -> 
     assert "round" not in left
     assert "thinking" not in left
     check_tour(left, loop_name)
+
+
+@pytest.mark.parametrize("moment", ["thinking", " lines", "worker 3", " awake", "create_task and"])
+def test_the_tour_can_be_left(command: Command, moment: str) -> None:
+    """Ctrl-C in any scene: the status that a shell expects, the cursor back, and no complaints."""
+    status, shown = on_terminal(command("tour.py", "--seconds", "0.4"), interrupt_at=moment)
+    assert status == 130
+    assert shown.endswith("\x1b[?25h")
+    assert "least of" not in shown
 
 
 def screen_after(shown: str) -> str:
