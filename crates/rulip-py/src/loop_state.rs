@@ -45,17 +45,6 @@ impl From<Io> for Job {
 }
 
 impl Job {
-    /// A timer whose callback nobody wants any more.
-    #[inline]
-    pub(crate) fn is_cancelled(&self) -> bool {
-        match self {
-            Self::Handle(handle) => handle.is_cancelled(),
-            Self::Sleep(sleep) => !sleep.is_waiting(),
-            Self::Listener(listener) => !listener.is_listening(),
-            _ => false,
-        }
-    }
-
     fn visit(&self, visit: &Visit) -> Result<(), c_int> {
         match self {
             Self::Task(task) => visit.obj(task.as_obj()),
@@ -100,6 +89,8 @@ pub(crate) struct LoopState {
     pub(crate) engine: Engine<Job, Target>,
     pub(crate) running: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
+    /// Counts turns.
+    pub(crate) turn: Cell<u32>,
     /// Jobs are being run: what they write is flushed when they are done.
     pub(crate) in_turn: Cell<bool>,
     pub(crate) closed: Cell<bool>,
@@ -167,6 +158,7 @@ impl LoopState {
             engine: Engine::new().map_err(crate::error::raise)?,
             running: Cell::new(false),
             stopping: Cell::new(false),
+            turn: Cell::new(0),
             in_turn: Cell::new(false),
             closed: Cell::new(false),
             debug: Cell::new(false),

@@ -16,6 +16,7 @@ use rulip_engine::sys::clock;
 use rulip_engine::{Deadline, Idle, Plan, Readiness, Token};
 
 use crate::event_loop::watch_fd;
+use crate::ffi::error::FirstError;
 use crate::ffi::gc::{self, Unlocked};
 use crate::ffi::trampoline::shielded;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
@@ -36,21 +37,21 @@ pub(crate) fn run(this: &This) -> Res<Obj> {
         return Err(Raised::runtime_error("This event loop is already running"));
     }
     this.thread_ident.set(gc::thread_ident());
-    let result = turns(this);
+    let mut first = FirstError::default();
+    first.note(turns(this), this.as_obj());
     this.stopping.set(false);
     this.running.set(false);
     this.thread_ident.set(0);
     // A loop that stops has still sent what it wrote.
-    let flushed = flush(this);
-    result.and(flushed).map(|()| Obj::none())
+    first.note(flush(this), this.as_obj());
+    first.finish().map(|()| Obj::none())
 }
 
 fn turns(this: &This) -> Res<()> {
-    let mut discarded = Vec::new();
     let mut count: u32 = 0;
     loop {
         count = count.wrapping_add(1);
-        turn(this, &mut discarded)?;
+        turn(this)?;
         if count % TURNS_PER_DOORBELL_CHECK == 0 {
             empty_doorbell(this);
         }
@@ -61,10 +62,8 @@ fn turns(this: &This) -> Res<()> {
 }
 
 #[inline]
-fn turn(this: &This, discarded: &mut Vec<Job>) -> Res<()> {
+fn turn(this: &This) -> Res<()> {
     let engine = &this.engine;
-    engine.prune_timers(Job::is_cancelled, discarded);
-    discarded.clear();
     let idle = if this.stopping.get() { Idle::MustNotBlock } else { Idle::MayBlock };
     let plan = if this.time_replaced.get() { plan_by_python(this, idle)? } else { engine.plan(idle) };
     match plan {
@@ -74,9 +73,9 @@ fn turn(this: &This, discarded: &mut Vec<Job>) -> Res<()> {
     }
     gc::check_signals()?;
     let now = if engine.timers_len() > 0 { this.now()? } else { Deadline(0) };
-    engine.collect(now, Job::is_cancelled, discarded);
-    discarded.clear();
+    engine.collect(now);
 
+    this.turn.set(this.turn.get().wrapping_add(1));
     engine.begin_turn();
     this.in_turn.set(true);
     let mut result = Ok(());
@@ -91,18 +90,11 @@ fn turn(this: &This, discarded: &mut Vec<Job>) -> Res<()> {
     if this.unflushed.borrow().is_empty() {
         return result;
     }
-    match result {
-        Ok(()) => flush(this),
-        Err(raised) => {
-            // What was written before the exception counts as sent.
-            let exc = raised.take();
-            let flushed = flush(this);
-            if let Err(second) = flushed {
-                second.write_unraisable(this.as_obj());
-            }
-            Err(Raised::restore(exc))
-        }
-    }
+    // What was written before an exception counts as sent.
+    let mut first = FirstError::default();
+    first.note(result, this.as_obj());
+    first.note(flush(this), this.as_obj());
+    first.finish()
 }
 
 /// With a clock of Python's making, deadlines are compared with it, and never slept for: only it knows
@@ -148,7 +140,7 @@ fn run_unshielded(this: &This, job: Job) -> Res<()> {
     match job {
         Job::Task(task) => step::step(&task, Some(this), Inside::Nothing),
         Job::Handle(handle) => {
-            handle.set_scheduled(false);
+            handle.set_timer(None);
             Handle::run(&handle)
         }
         Job::Sleep(sleep) => {
@@ -221,7 +213,7 @@ fn describe(subject: &Obj) -> Res<String> {
 
 /// Sends what this turn's jobs wrote, one send per transport.
 pub(crate) fn flush(this: &This) -> Res<()> {
-    let mut result = Ok(());
+    let mut first = FirstError::default();
     // A protocol told to resume may write again: until nobody has anything left.
     loop {
         let mut transports = this.unflushed.take();
@@ -230,25 +222,19 @@ pub(crate) fn flush(this: &This) -> Res<()> {
             if this.unflushed.borrow().is_empty() {
                 this.unflushed.replace(transports);
             }
-            return result;
+            return first.finish();
         }
         for transport in transports.drain(..) {
             transport.clear_unflushed();
             let flushed = shielded(|| transport.flush());
-            let flushed = match flushed {
-                Ok(()) => Ok(()),
-                Err(raised) if raised.leaves_the_loop() => Err(raised),
-                Err(raised) => report_stray(this, raised),
-            };
-            if result.is_ok() {
-                result = flushed;
-            } else if let Err(second) = flushed {
-                second.write_unraisable(this.as_obj());
+            match flushed {
+                Err(raised) if !raised.leaves_the_loop() => first.note(report_stray(this, raised), this.as_obj()),
+                flushed => first.note(flushed, this.as_obj()),
             }
         }
         if this.unflushed.borrow().is_empty() {
             this.unflushed.replace(transports);
-            return result;
+            return first.finish();
         }
     }
 }
@@ -285,7 +271,8 @@ pub(crate) fn shutdown(this: &This) -> Res<Obj> {
     if this.running.get() {
         return Err(Raised::runtime_error("Cannot close a running event loop"));
     }
-    let flushed = flush(this);
+    let mut first = FirstError::default();
+    first.note(flush(this), this.as_obj());
     this.closed.set(true);
     let left = this.engine.shutdown();
     this.engine.close();
@@ -304,5 +291,5 @@ pub(crate) fn shutdown(this: &This) -> Res<Obj> {
     }
     drop((jobs, targets));
     drop(this.scratch.take());
-    flushed.map(|()| Obj::none())
+    first.finish().map(|()| Obj::none())
 }

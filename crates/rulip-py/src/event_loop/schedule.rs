@@ -107,7 +107,9 @@ fn at(this: &This, when: f64, callback: &Obj, rest: &[Obj], args: &Args<'_>, fun
     }
     let context = context_of(args, function)?;
     let handle = TimerHandle::new(this, when, callback.clone(), InlineArgs::new(rest)?, context)?;
-    this.engine.insert_timer(Deadline::from_secs(when), Job::Handle(handle.clone().into_parent()));
+    let handle: Ref<Handle> = handle.into_parent();
+    let key = this.engine.insert_timer(Deadline::from_secs(when), Job::Handle(handle.clone()));
+    handle.set_timer(Some(key));
     Ok(handle.into_obj())
 }
 

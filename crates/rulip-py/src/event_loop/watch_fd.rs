@@ -86,6 +86,7 @@ pub(crate) fn add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     let fd = number(file)?;
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, None)?;
     handle.set_lasting();
+    handle.set_turn(if this.in_turn() { this.turn.get() } else { this.turn.get().wrapping_sub(1) });
     let token = this.engine.find_fd(fd);
     let replaced = match token {
         Some(token) => replace(this, token, side, &handle)?,
@@ -191,6 +192,10 @@ pub(crate) fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<(
             _ => None,
         });
         let Some(handle) = handle.flatten() else { continue };
+        if handle.turn() == this.turn.get() {
+            // Registered after the kernel was asked: the next turn asks again.
+            continue;
+        }
         if handle.is_cancelled() {
             remove_token(this, token, side)?;
         } else {

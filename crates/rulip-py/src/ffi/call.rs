@@ -94,8 +94,16 @@ impl Obj {
     /// `args[0]` is scratch; `args[1..=n]` are live objects for the whole call.
     #[inline]
     pub(crate) unsafe fn call_raw(&self, args: *mut *mut c::PyObject, n: usize) -> Res<Self> {
-        // SAFETY: promised by the caller.
+        // SAFETY: promised by the caller. Where the type has a vectorcall, its slot is called as
+        // PyObject_Vectorcall would, less its bookkeeping for debug builds.
         unsafe {
+            let kind = self.type_ptr();
+            if (*kind).tp_flags & c::Py_TPFLAGS_HAVE_VECTORCALL != 0 {
+                let slot = self.as_ptr().cast::<u8>().offset((*kind).tp_vectorcall_offset);
+                if let Some(function) = *slot.cast::<Option<c::vectorcallfunc>>() {
+                    return Self::from_owned(function(self.as_ptr(), args.add(1), n | OFFSET, ptr::null_mut()));
+                }
+            }
             Self::from_owned(c::PyObject_Vectorcall(self.as_ptr(), args.add(1), n | OFFSET, ptr::null_mut()))
         }
     }

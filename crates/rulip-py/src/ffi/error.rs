@@ -162,6 +162,31 @@ impl From<pyo3::PyErr> for Raised {
     }
 }
 
+/// An error set aside while more must be done: Python is never called with the indicator set.
+/// The first error is kept, a later one is reported as unraisable.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct FirstError(Option<Obj>);
+
+impl FirstError {
+    /// Takes the error of a result, if it is one.
+    pub(crate) fn note<T>(&mut self, result: Res<T>, about: &Obj) {
+        match result {
+            Ok(_) => {}
+            Err(raised) if self.0.is_none() => self.0 = Some(raised.take()),
+            Err(raised) => raised.write_unraisable(about),
+        }
+    }
+
+    /// Raises what was noted.
+    pub(crate) fn finish(mut self) -> Res<()> {
+        match self.0.take() {
+            None => Ok(()),
+            Some(exc) => Err(Raised::restore(exc)),
+        }
+    }
+}
+
 /// The exception set, in PyO3's form.
 pub(crate) fn to_pyo3(_raised: Raised) -> pyo3::PyErr {
     pyo3::Python::attach(pyo3::PyErr::fetch)

@@ -103,6 +103,13 @@ pub(crate) fn as_descriptor(obj: &Obj) -> Res<i32> {
     status(fd).map(|()| fd)
 }
 
+/// `len(obj)`.
+pub(crate) fn len(obj: &Obj) -> Res<usize> {
+    // SAFETY: a live object.
+    let len = unsafe { c::PyObject_Length(obj.as_ptr()) };
+    usize::try_from(len).map_err(|_| Raised::assume_set())
+}
+
 /// `hash(obj)`.
 pub(crate) fn hash(obj: &Obj) -> Res<isize> {
     // SAFETY: a live object.

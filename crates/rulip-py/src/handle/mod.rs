@@ -7,7 +7,7 @@
 //! | state | callback, args | how it gets there |
 //! |---|---|---|
 //! | live | set | `new` |
-//! | cancelled | gone, with their references | `cancel`; the queues drop the husk when they meet it |
+//! | cancelled | gone, with their references | `cancel`; a timer leaves the schedule at once |
 //!
 //! | spent | gone | ran once, without an exception, outside debug mode |
 //!
@@ -24,6 +24,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 
 use pyo3::ffi as c;
+use rulip_engine::TimerKey;
 
 use crate::ffi::context::{self, Entered};
 use crate::ffi::inline_args::InlineArgs;
@@ -47,8 +48,10 @@ pub(crate) struct Handle {
     context: Slot,
     args: InlineArgs,
     cancelled: Cell<bool>,
-    /// In the timer heap: cancelling leaves a tombstone there.
-    scheduled: Cell<bool>,
+    /// Where it stands among the loop's timers.
+    timer: Cell<Option<TimerKey>>,
+    /// For a watched descriptor: the turn it was registered in.
+    turn: Cell<u32>,
     loop_: RefSlot<LoopState>,
     weakrefs: Cell<*mut c::PyObject>,
     /// It is run again and again: a watched descriptor's callback, a signal's.
@@ -131,7 +134,8 @@ impl Handle {
             context: Slot::new(Some(context)),
             args,
             cancelled: Cell::new(false),
-            scheduled: Cell::new(false),
+            timer: Cell::new(None),
+            turn: Cell::new(0),
             loop_: RefSlot::new(Some(loop_.clone())),
             weakrefs: Cell::new(std::ptr::null_mut()),
             lasting: Cell::new(false),
@@ -158,6 +162,14 @@ impl Handle {
     /// It is going to be run more than once.
     pub(crate) fn set_lasting(&self) {
         self.lasting.set(true);
+    }
+
+    pub(crate) fn set_turn(&self, turn: u32) {
+        self.turn.set(turn);
+    }
+
+    pub(crate) fn turn(&self) -> u32 {
+        self.turn.get()
     }
 
     #[cold]
@@ -209,8 +221,8 @@ impl Handle {
         self.cancelled.get()
     }
 
-    pub(crate) fn set_scheduled(&self, scheduled: bool) {
-        self.scheduled.set(scheduled);
+    pub(crate) fn set_timer(&self, key: Option<TimerKey>) {
+        self.timer.set(key);
     }
 
     /// `cancel()`: drops the callback and what it holds.
@@ -228,13 +240,11 @@ impl Handle {
         }
         let callback = this.callback.take();
         let args = this.args.take();
-        let mut swept = Vec::new();
-        if this.scheduled.replace(false) {
-            if let Some(loop_) = &loop_ {
-                swept = loop_.engine.note_timer_cancelled(crate::loop_state::Job::is_cancelled);
-            }
-        }
-        drop((callback, args, swept));
+        let job = match (this.timer.take(), &loop_) {
+            (Some(key), Some(loop_)) => loop_.engine.cancel_timer(key),
+            _ => None,
+        };
+        drop((callback, args, job));
         Ok(())
     }
 
@@ -299,7 +309,6 @@ impl TimerHandle {
     ) -> Res<Ref<Self>> {
         let context = context_or_current(context)?;
         let handle = Handle::body(loop_, callback, args, context);
-        handle.scheduled.set(true);
         let this = Ref::new(Self { handle, when: Cell::new(when) })?;
         if loop_.debug.get() {
             this.handle.note_source()?;

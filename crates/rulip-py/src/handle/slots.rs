@@ -75,7 +75,7 @@ pub(crate) fn build() -> Res<(Obj, Obj)> {
         }),
         getter(c"_when", c"When it is due.", when),
         getter(c"_scheduled", c"Whether it is in the loop's schedule.", |this: &Ref<TimerHandle>| {
-            Ok(Obj::bool(this.handle.scheduled.get()))
+            Ok(Obj::bool(this.handle.timer.get().is_some()))
         }),
     ])
     .build(TimerHandle::type_cell())?;

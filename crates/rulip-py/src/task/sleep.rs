@@ -17,7 +17,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
-use rulip_engine::Deadline;
+use rulip_engine::{Deadline, TimerKey};
 
 use super::{Task, registry};
 use crate::ffi::native::{Native, TypeCell};
@@ -49,6 +49,7 @@ pub(crate) struct Sleep {
     result: Slot,
     delay: Cell<f64>,
     state: Cell<State>,
+    timer: Cell<Option<TimerKey>>,
     delegated: RefCell<Option<Box<Delegated>>>,
     /// The message of the cancellation.
     message: Slot,
@@ -145,16 +146,16 @@ impl Sleep {
         }
         self.message.set(message);
         self.state.set(State::Cancelled);
-        let swept = self.leave_timers();
+        let job = self.leave_timers();
         self.wake();
-        drop(swept);
+        drop(job);
         true
     }
 
-    /// Its heap entry is a tombstone now.
-    fn leave_timers(&self) -> Vec<Job> {
-        let loop_ = self.task.get().and_then(|task| task.future().native_loop());
-        loop_.map(|loop_| loop_.engine.note_timer_cancelled(Job::is_cancelled)).unwrap_or_default()
+    /// Takes it out of the loop's timers; the job holds a reference to drop.
+    fn leave_timers(&self) -> Option<Job> {
+        let loop_ = self.task.get().and_then(|task| task.future().native_loop())?;
+        loop_.engine.cancel_timer(self.timer.take()?)
     }
 
     fn begin(this: &Ref<Self>) -> Res<Step> {
@@ -181,7 +182,7 @@ impl Sleep {
         let when = after(loop_, delay)?;
         this.state.set(State::Waiting);
         this.task.set(Some(task));
-        loop_.engine.insert_timer(when, Job::Sleep(this.clone()));
+        this.timer.set(Some(loop_.engine.insert_timer(when, Job::Sleep(this.clone()))));
         Ok(Step::Yield(this.to_obj()))
     }
 
@@ -213,10 +214,10 @@ impl Sleep {
     /// Thrown into or closed: nobody waits any more.
     fn abandon(&self) {
         let waited = self.is_waiting();
-        let swept = if waited { self.leave_timers() } else { Vec::new() };
+        let job = if waited { self.leave_timers() } else { None };
         self.state.set(State::Spent);
         drop(self.task.take());
-        drop(swept);
+        drop(job);
         let parts = self.delegated.take();
         if let Some(parts) = parts {
             if let Err(raised) = parts.timer.method0(&names::get().cancel) {
@@ -287,6 +288,7 @@ pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
         result: Slot::new(result.filter(|result| !result.is_none()).cloned()),
         delay: Cell::new(value::as_f64(delay)?),
         state: Cell::new(State::New),
+        timer: Cell::new(None),
         delegated: RefCell::new(None),
         message: Slot::empty(),
     };

@@ -118,11 +118,10 @@ impl Ref<StreamTransport> {
         let offered = self
             .call_protocol(|protocol| protocol.method1(&names::get().get_buffer, &value::int(-1)?))
             .and_then(|buffer| {
-                let view = WritableBuffer::new(&buffer)?;
-                if view.len() == 0 {
+                if value::len(&buffer)? == 0 {
                     return Err(Raised::runtime_error("get_buffer() returned an empty buffer"));
                 }
-                Ok(view)
+                WritableBuffer::new(&buffer)
             });
         let mut view = match offered {
             Ok(view) => view,

@@ -22,6 +22,7 @@ use rulip_engine::{Readiness, Token};
 use crate::ffi::bytes::Bytes;
 use crate::ffi::context::{self, Entered};
 use crate::ffi::descriptor;
+use crate::ffi::error::FirstError;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
@@ -244,17 +245,19 @@ impl Ref<StreamTransport> {
 
     fn begin(&self) -> Res<()> {
         self.connected.set(true);
+        let mut first = FirstError::default();
         let made = self.call_protocol(|protocol| protocol.method1(&names::get().connection_made, self.as_obj()));
         if let Err(raised) = made {
-            self.report("Exception in callback connection_made()", raised)?;
+            first.note(self.report("Exception in callback connection_made()", raised), self.as_obj());
         }
         if !self.stream.borrow().is_lost() && self.fd.get() >= 0 && self.loop_.is_set() {
-            self.watch()?;
+            first.note(self.watch(), self.as_obj());
         }
         if let Some(waiter) = self.waiter.take() {
-            imports::get().set_result_unless_cancelled.call(&[&waiter, &Obj::none()])?;
+            let told = imports::get().set_result_unless_cancelled.call(&[&waiter, &Obj::none()]);
+            first.note(told, self.as_obj());
         }
-        Ok(())
+        first.finish()
     }
 
     /// Registers with the engine and starts to read.
@@ -373,21 +376,16 @@ impl Ref<StreamTransport> {
         } else {
             Ok(Obj::none())
         };
-        let told = match told {
-            Ok(_) => Ok(()),
-            Err(raised) if raised.leaves_the_loop() => Err(raised),
-            Err(raised) => self.report("Exception in callback connection_lost()", raised),
-        };
-        let waiter = self.empty_waiter.take();
-        let released = self.release();
-        if let Some(waiter) = waiter {
-            let closed = super::super::task::builtin("ConnectionError")?
-                .call1(&value::str("Connection is closed by peer")?)?;
-            if !waiter.method0(&names::get().done)?.is_true()? {
-                waiter.method1(&names::get().set_exception, &closed)?;
-            }
+        let mut first = FirstError::default();
+        if let Err(raised) = told {
+            first.note(self.report("Exception in callback connection_lost()", raised), self.as_obj());
         }
-        told.and(released)
+        let waiter = self.empty_waiter.take();
+        first.note(self.release(), self.as_obj());
+        if let Some(waiter) = waiter {
+            first.note(fail_empty_waiter(&waiter), self.as_obj());
+        }
+        first.finish()
     }
 
     /// Lets go of the engine, the socket, the protocol and the server, in this order.
@@ -404,27 +402,28 @@ impl Ref<StreamTransport> {
                 _ => loop_.engine.deregister(token),
             };
         }
-        let closed = match taken {
+        let mut first = FirstError::default();
+        match taken {
             Socket::Native(owned) => {
                 debug_assert_eq!(owned.as_raw_fd(), fd);
                 drop(owned);
-                Ok(())
             }
-            Socket::Python(socket) => socket.method0(&names::get().close).map(drop),
-            Socket::Closed => Ok(()),
-        };
+            Socket::Python(socket) => first.note(socket.method0(&names::get().close), self.as_obj()),
+            Socket::Closed => {}
+        }
         drop(target);
         drop(self.protocol.take());
         drop(self.loop_.take());
-        let detached = match self.server.take() {
-            Some(server) if imports::get().attach_takes_transport => {
-                server.method1(&names::get().detach, self.as_obj()).map(drop)
-            }
-            Some(server) => server.method0(&names::get().detach).map(drop),
-            None => Ok(()),
-        };
+        if let Some(server) = self.server.take() {
+            let detached = if imports::get().attach_takes_transport {
+                server.method1(&names::get().detach, self.as_obj())
+            } else {
+                server.method0(&names::get().detach)
+            };
+            first.note(detached, self.as_obj());
+        }
         drop(self.context.take());
-        closed.and(detached)
+        first.finish()
     }
 
     /// Reports through the exception handler, with the transport and the protocol. What must
@@ -469,6 +468,17 @@ impl Ref<StreamTransport> {
         }
         self.force_close(Some(exc))
     }
+}
+
+/// `sendfile` waits for an empty buffer that never comes.
+fn fail_empty_waiter(waiter: &Obj) -> Res<()> {
+    let names = names::get();
+    if waiter.method0(&names.done)?.is_true()? {
+        return Ok(());
+    }
+    let class = crate::task::builtin("ConnectionError")?;
+    let closed = class.call1(&value::str("Connection is closed by peer")?)?;
+    waiter.method1(&names.set_exception, &closed).map(drop)
 }
 
 /// `logger.debug("%r: %s", transport, message, exc_info=exc)`.
