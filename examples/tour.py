@@ -134,7 +134,7 @@ async def echo(screen: Screen, seconds: float) -> None:
     async def talk(number: int) -> None:
         nonlocal wrong
         reader, writer = await asyncio.open_connection(*address)
-        while loop.time() < end:
+        while echoed[number] == 0 or loop.time() < end:
             line = f"client {number} line {echoed[number]}\n".encode()
             writer.write(line)
             answer = await reader.readline()
@@ -151,14 +151,16 @@ async def echo(screen: Screen, seconds: float) -> None:
     async with asyncio.TaskGroup() as handlers:
         async with await asyncio.start_server(accept, "127.0.0.1", 0, backlog=clients) as server:
             address = server.sockets[0].getsockname()
-            end = loop.time() + seconds
+            start = loop.time()
+            end = start + seconds
             talks = asyncio.gather(*map(talk, range(clients)))
             try:
                 await watch()
             finally:
                 end = 0.0  # on Ctrl-C too: every client reads its last answer, and leaves
                 await talks
-    screen.say(f"  {sum(echoed):,} lines there and back in {seconds:.1f} s, {wrong} of them wrong")
+            took = loop.time() - start
+    screen.say(f"  {sum(echoed):,} lines there and back in {took:.1f} s, {wrong} of them wrong")
 
 
 async def queues(screen: Screen, seconds: float) -> None:

@@ -394,7 +394,7 @@ A task that is cancelled
   the answer is 42; the spinner drew \d+ frames and was cancelled
 
 An echo server and 100 clients
-  (?P<lines>[\d,]+) lines there and back in 0\.1 s, 0 of them wrong
+  (?P<lines>[\d,]+) lines there and back in \d+\.\d s, 0 of them wrong
 
 A bounded queue and 4 workers
   60 jobs done, by worker: (?P<jobs>\d+, \d+, \d+, \d+); 0 left in the queue
@@ -421,7 +421,7 @@ def check_tour(output: str, loop_name: str) -> None:
     tour = SCENES.fullmatch(output)
     assert tour is not None, output
     assert tour["loop"].split(".")[0] == loop_name
-    assert int(tour["lines"].replace(",", "")) > 0
+    assert int(tour["lines"].replace(",", "")) >= 100
     assert sum(map(int, tour["jobs"].split(", "))) == 60
     rows = tour["table"].splitlines()
     assert [row[2:35].rstrip() for row in rows] == TIMED
