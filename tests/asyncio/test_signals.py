@@ -50,7 +50,10 @@ def handlers_are_put_back() -> Iterator[None]:
 
 
 def send(number: int) -> None:
-    os.kill(os.getpid(), number)
+    """To the main thread; one taken by another thread is in tests/rulip/test_signal_delivery.py."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, number)
 
 
 # Handlers on the loop
@@ -309,12 +312,10 @@ class Storm:
         self.handled, self.noted = os.pipe()
 
     def strike(self) -> None:
-        main = threading.main_thread().ident
-        assert main is not None
-        number = 0
+        count = 0
         while os.read(self.handled, 1) == b"x":
-            signal.pthread_kill(main, self.numbers[number % len(self.numbers)])
-            number += 1
+            send(self.numbers[count % len(self.numbers)])
+            count += 1
 
     def note(self) -> None:
         """Called by the handlers: the next signal may come."""
@@ -381,15 +382,17 @@ def test_a_plain_handler_may_schedule_callbacks(run):
             calls += 1
             loop.call_soon_threadsafe(callback)
             loop.call_soon(callback)
-            storm.note()
 
         previous = signal.signal(signal.SIGUSR1, handler)
         try:
             with storm:
-                while calls < 1000:
-                    loop.call_soon_threadsafe(int)
-                    loop.call_later(0, int)
-                    await asyncio.sleep(0)
+                # Noted here and not in the handler, or handlers would nest without end.
+                for number in range(1, 1000):
+                    while calls < number:
+                        loop.call_soon_threadsafe(int)
+                        loop.call_later(0, int)
+                        await asyncio.sleep(0)
+                    storm.note()
         finally:
             signal.signal(signal.SIGUSR1, previous)
         await until(lambda: ran == 2 * calls)
