@@ -45,7 +45,8 @@ pub(crate) struct Imports {
     pub(crate) get_event_loop: Obj,
     /// The dict loop -> current task behind `asyncio.current_task()`, where it is one (to 3.13).
     pub(crate) current_tasks: Option<Obj>,
-    /// `_asyncio._swap_current_task` (3.12 on).
+    /// `_asyncio._swap_current_task`: where the current task lives in the thread state.
+    #[cfg(Py_3_14)]
     pub(crate) swap_current_task: Option<Obj>,
     /// `asyncio.tasks._enter_task`, for native tasks on foreign loops; and its siblings.
     pub(crate) enter_task: Obj,
@@ -69,8 +70,6 @@ pub(crate) struct Imports {
     pub(crate) generic_alias: Obj,
     /// `ResourceWarning`.
     pub(crate) resource_warning: Obj,
-    /// `ConnectionAbortedError`.
-    pub(crate) connection_aborted_error: Obj,
     /// `OSError`.
     pub(crate) os_error: Obj,
 }
@@ -106,6 +105,7 @@ impl Imports {
             get_running_loop: find(c"asyncio.events", "get_running_loop")?,
             get_event_loop: find(c"asyncio.events", "get_event_loop")?,
             current_tasks: optional("_current_tasks")?,
+            #[cfg(Py_3_14)]
             swap_current_task: optional("_swap_current_task")?,
             enter_task: find(c"asyncio.tasks", "_enter_task")?,
             leave_task: find(c"asyncio.tasks", "_leave_task")?,
@@ -119,7 +119,6 @@ impl Imports {
             warn: find(c"warnings", "warn")?,
             generic_alias: find(c"types", "GenericAlias")?,
             resource_warning: find(c"builtins", "ResourceWarning")?,
-            connection_aborted_error: find(c"builtins", "ConnectionAbortedError")?,
             os_error: find(c"builtins", "OSError")?,
         })
     }

@@ -140,7 +140,9 @@ unsafe impl Native for LoopState {
         });
         result?;
         match self.unflushed.try_borrow() {
-            Ok(transports) => transports.iter().try_for_each(|transport| visit.obj(transport.as_obj())),
+            Ok(transports) => {
+                transports.iter().try_for_each(|transport| visit.obj(transport.as_obj()))
+            }
             Err(_) => Ok(()),
         }
     }
@@ -196,7 +198,12 @@ impl LoopState {
     }
 
     /// Reports to the loop's exception handler, which never raises but for what leaves the loop.
-    pub(crate) fn report(this: &Ref<Self>, message: &str, exc: Option<&Obj>, more: &[(&Obj, &Obj)]) -> Res<()> {
+    pub(crate) fn report(
+        this: &Ref<Self>,
+        message: &str,
+        exc: Option<&Obj>,
+        more: &[(&Obj, &Obj)],
+    ) -> Res<()> {
         let names = crate::names::get();
         let context = value::dict()?;
         value::dict_set(&context, &names.message, &value::str(message)?)?;

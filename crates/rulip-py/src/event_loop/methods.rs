@@ -92,7 +92,8 @@ pub(crate) fn build() -> Res<Obj> {
 /// A subclass that brings its own `time` has it honoured.
 fn initialise(this: &This, _args: &Obj, _kwargs: Option<&Obj>) -> Res<()> {
     let name = &crate::names::get().time;
-    let (theirs, ours) = (this.as_obj().type_obj().attr(name)?, LoopState::type_cell().obj().attr(name)?);
+    let (theirs, ours) =
+        (this.as_obj().type_obj().attr(name)?, LoopState::type_cell().obj().attr(name)?);
     this.time_replaced.set(!theirs.is(&ours));
     Ok(())
 }
@@ -132,7 +133,9 @@ fn checked_remove(this: &This, side: Side, file: &Obj) -> Res<Obj> {
 /// `_accept(sock, protocol_factory, backlog, server)`.
 fn accept(this: &This, args: &Args<'_>) -> Res<Obj> {
     let [sock, factory, backlog, server] = args.positional() else {
-        return Err(Raised::type_error("_accept() takes a socket, a protocol factory, a backlog and a server"));
+        return Err(Raised::type_error(
+            "_accept() takes a socket, a protocol factory, a backlog and a server",
+        ));
     };
     this.check_closed()?;
     let backlog = usize::try_from(value::as_i64(backlog)?).unwrap_or(1);

@@ -52,7 +52,7 @@ fn turns(this: &This) -> Res<()> {
     loop {
         count = count.wrapping_add(1);
         turn(this)?;
-        if count % TURNS_PER_DOORBELL_CHECK == 0 {
+        if count.is_multiple_of(TURNS_PER_DOORBELL_CHECK) {
             empty_doorbell(this);
         }
         if this.stopping.get() {
@@ -65,7 +65,8 @@ fn turns(this: &This) -> Res<()> {
 fn turn(this: &This) -> Res<()> {
     let engine = &this.engine;
     let idle = if this.stopping.get() { Idle::MustNotBlock } else { Idle::MayBlock };
-    let plan = if this.time_replaced.get() { plan_by_python(this, idle)? } else { engine.plan(idle) };
+    let plan =
+        if this.time_replaced.get() { plan_by_python(this, idle)? } else { engine.plan(idle) };
     match plan {
         Plan::Skip => {}
         Plan::Check => engine.wait(&plan).map_err(crate::error::raise)?,
@@ -228,7 +229,9 @@ pub(crate) fn flush(this: &This) -> Res<()> {
             transport.clear_unflushed();
             let flushed = shielded(|| transport.flush());
             match flushed {
-                Err(raised) if !raised.leaves_the_loop() => first.note(report_stray(this, raised), this.as_obj()),
+                Err(raised) if !raised.leaves_the_loop() => {
+                    first.note(report_stray(this, raised), this.as_obj())
+                }
                 flushed => first.note(flushed, this.as_obj()),
             }
         }

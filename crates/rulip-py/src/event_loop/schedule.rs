@@ -77,7 +77,10 @@ pub(crate) fn call_soon_threadsafe(this: &This, args: &Args<'_>) -> Res<Obj> {
 /// `call_later(delay, callback, *args, context=None)`.
 pub(crate) fn call_later(this: &This, args: &Args<'_>) -> Res<Obj> {
     let [delay, callback, rest @ ..] = args.positional() else {
-        return Err(missing("call_later", if args.positional().is_empty() { "delay" } else { "callback" }));
+        return Err(missing(
+            "call_later",
+            if args.positional().is_empty() { "delay" } else { "callback" },
+        ));
     };
     if delay.is_none() {
         return Err(Raised::type_error("delay must not be None"));
@@ -90,7 +93,10 @@ pub(crate) fn call_later(this: &This, args: &Args<'_>) -> Res<Obj> {
 /// `call_at(when, callback, *args, context=None)`.
 pub(crate) fn call_at(this: &This, args: &Args<'_>) -> Res<Obj> {
     let [when, callback, rest @ ..] = args.positional() else {
-        return Err(missing("call_at", if args.positional().is_empty() { "when" } else { "callback" }));
+        return Err(missing(
+            "call_at",
+            if args.positional().is_empty() { "when" } else { "callback" },
+        ));
     };
     if when.is_none() {
         return Err(Raised::type_error("when cannot be None"));
@@ -99,7 +105,14 @@ pub(crate) fn call_at(this: &This, args: &Args<'_>) -> Res<Obj> {
 }
 
 #[inline]
-fn at(this: &This, when: f64, callback: &Obj, rest: &[Obj], args: &Args<'_>, function: &str) -> Res<Obj> {
+fn at(
+    this: &This,
+    when: f64,
+    callback: &Obj,
+    rest: &[Obj],
+    args: &Args<'_>,
+    function: &str,
+) -> Res<Obj> {
     this.check_closed()?;
     if this.debug.get() {
         check_thread(this)?;
@@ -130,7 +143,9 @@ fn check_thread(this: &This) -> Res<()> {
     if owner == 0 || owner == crate::ffi::gc::thread_ident() {
         return Ok(());
     }
-    Err(Raised::runtime_error("Non-thread-safe operation invoked on an event loop other than the current one"))
+    Err(Raised::runtime_error(
+        "Non-thread-safe operation invoked on an event loop other than the current one",
+    ))
 }
 
 fn check_callback(callback: &Obj, function: &str) -> Res<()> {

@@ -40,7 +40,11 @@ fn keywords(args: &Args<'_>) -> Keywords {
 pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
     let coro = match args.positional() {
         [coro] => coro,
-        [] => return Err(Raised::type_error("create_task() missing 1 required positional argument: 'coro'")),
+        [] => {
+            return Err(Raised::type_error(
+                "create_task() missing 1 required positional argument: 'coro'",
+            ));
+        }
         _ => {
             return Err(Raised::type_error(&format!(
                 "create_task() takes 2 positional arguments but {} were given",
@@ -117,7 +121,11 @@ fn through_old_factory(this: &This, factory: &Obj, coro: &Obj, found: &Keywords)
                 let text = value::str(
                     "Task.set_name() was added in Python 3.8, the method support will be mandatory for third-party task implementations since 3.13.",
                 )?;
-                imports::get().warn.call(&[&text, &crate::task::builtin("DeprecationWarning")?, &value::int(3)?])?;
+                imports::get().warn.call(&[
+                    &text,
+                    &crate::task::builtin("DeprecationWarning")?,
+                    &value::int(3)?,
+                ])?;
             }
         }
     }

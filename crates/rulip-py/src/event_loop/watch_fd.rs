@@ -115,7 +115,12 @@ fn register(this: &This, fd: RawFd, side: Side, handle: &Ref<Handle>) -> Res<()>
     }
 }
 
-fn replace(this: &This, token: Token, side: Side, handle: &Ref<Handle>) -> Res<Option<Ref<Handle>>> {
+fn replace(
+    this: &This,
+    token: Token,
+    side: Side,
+    handle: &Ref<Handle>,
+) -> Res<Option<Ref<Handle>>> {
     let interest = this.engine.interest(token).unwrap_or_default() | side.interest();
     let swapped = this.engine.with_target_mut(token, |target| match target {
         Target::Watch { reader, writer } => {
@@ -181,13 +186,19 @@ fn remove_token(this: &This, token: Token, side: Side) -> Res<bool> {
 
 /// Readiness of a watched descriptor: run what is still registered, reader first.
 pub(crate) fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<()> {
-    for (side, wanted) in [(Side::Reader, readiness.wakes_reader()), (Side::Writer, readiness.wakes_writer())] {
+    for (side, wanted) in
+        [(Side::Reader, readiness.wakes_reader()), (Side::Writer, readiness.wakes_writer())]
+    {
         if !wanted {
             continue;
         }
         let handle = this.engine.with_target(token, |target| match target {
             Target::Watch { reader, writer } => {
-                if side == Side::Reader { reader.clone() } else { writer.clone() }
+                if side == Side::Reader {
+                    reader.clone()
+                } else {
+                    writer.clone()
+                }
             }
             _ => None,
         });

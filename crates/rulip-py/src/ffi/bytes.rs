@@ -9,7 +9,12 @@ use super::object::Obj;
 #[inline]
 pub(crate) fn from_slice(data: &[u8]) -> Res<Obj> {
     // SAFETY: a valid range; returns an owned reference or raises.
-    unsafe { Obj::from_owned(c::PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len().cast_signed())) }
+    unsafe {
+        Obj::from_owned(c::PyBytes_FromStringAndSize(
+            data.as_ptr().cast(),
+            data.len().cast_signed(),
+        ))
+    }
 }
 
 /// Whether it is exactly a bytes object: immutable, and its deallocation runs nobody's code.
@@ -56,7 +61,11 @@ pub(crate) fn filled<E>(
     // SAFETY: uninitialised bytes of our own until returned; nobody else can see them. They are
     // zeroed only where `fill` could read, which it does not: it hands them to recv.
     unsafe {
-        let mut ptr = Obj::from_owned(c::PyBytes_FromStringAndSize(std::ptr::null(), capacity.cast_signed()))?.into_ptr();
+        let mut ptr = Obj::from_owned(c::PyBytes_FromStringAndSize(
+            std::ptr::null(),
+            capacity.cast_signed(),
+        ))?
+        .into_ptr();
         let data = c::PyBytes_AS_STRING(ptr).cast::<u8>().cast_mut();
         let result = fill(std::slice::from_raw_parts_mut(data, capacity));
         match result {

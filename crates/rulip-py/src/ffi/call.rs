@@ -101,10 +101,20 @@ impl Obj {
             if (*kind).tp_flags & c::Py_TPFLAGS_HAVE_VECTORCALL != 0 {
                 let slot = self.as_ptr().cast::<u8>().offset((*kind).tp_vectorcall_offset);
                 if let Some(function) = *slot.cast::<Option<c::vectorcallfunc>>() {
-                    return Self::from_owned(function(self.as_ptr(), args.add(1), n | OFFSET, ptr::null_mut()));
+                    return Self::from_owned(function(
+                        self.as_ptr(),
+                        args.add(1),
+                        n | OFFSET,
+                        ptr::null_mut(),
+                    ));
                 }
             }
-            Self::from_owned(c::PyObject_Vectorcall(self.as_ptr(), args.add(1), n | OFFSET, ptr::null_mut()))
+            Self::from_owned(c::PyObject_Vectorcall(
+                self.as_ptr(),
+                args.add(1),
+                n | OFFSET,
+                ptr::null_mut(),
+            ))
         }
     }
 
@@ -112,18 +122,38 @@ impl Obj {
     pub(crate) fn method0(&self, name: &Self) -> Res<Self> {
         let args = [self.as_ptr()];
         // SAFETY: the receiver is the one argument.
-        unsafe { Self::from_owned(c::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 1, ptr::null_mut())) }
+        unsafe {
+            Self::from_owned(c::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                args.as_ptr(),
+                1,
+                ptr::null_mut(),
+            ))
+        }
     }
 
     #[inline]
     pub(crate) fn method1(&self, name: &Self, arg: &Self) -> Res<Self> {
         let args = [self.as_ptr(), arg.as_ptr()];
         // SAFETY: receiver and argument.
-        unsafe { Self::from_owned(c::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, ptr::null_mut())) }
+        unsafe {
+            Self::from_owned(c::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                args.as_ptr(),
+                2,
+                ptr::null_mut(),
+            ))
+        }
     }
 
     /// `self.name(*arguments, keyword=value)`; at most five positional arguments.
-    pub(crate) fn method_kw(&self, name: &Self, arguments: &[&Self], keyword: &Self, value: &Self) -> Res<Self> {
+    pub(crate) fn method_kw(
+        &self,
+        name: &Self,
+        arguments: &[&Self],
+        keyword: &Self,
+        value: &Self,
+    ) -> Res<Self> {
         let mut args = [ptr::null_mut(); 7];
         args[0] = self.as_ptr();
         for (place, arg) in args[1..].iter_mut().zip(arguments.iter().chain([&value])) {
@@ -206,7 +236,10 @@ impl Obj {
     pub(crate) fn set_traceback(&self, traceback: Option<&Self>) {
         // SAFETY: an exception instance, a traceback or None.
         let code = unsafe {
-            c::PyException_SetTraceback(self.as_ptr(), traceback.map_or(c::Py_None(), Self::as_ptr))
+            c::PyException_SetTraceback(
+                self.as_ptr(),
+                traceback.map_or_else(|| c::Py_None(), Self::as_ptr),
+            )
         };
         if code < 0 {
             Raised::assume_set().clear();
@@ -216,13 +249,20 @@ impl Obj {
     /// Sets `__context__`.
     pub(crate) fn set_context(&self, context: Option<Self>) {
         // SAFETY: exception instances; the context's reference is given away.
-        unsafe { c::PyException_SetContext(self.as_ptr(), context.map_or(ptr::null_mut(), Self::into_ptr)) }
+        unsafe {
+            c::PyException_SetContext(
+                self.as_ptr(),
+                context.map_or(ptr::null_mut(), Self::into_ptr),
+            )
+        }
     }
 
     /// Sets `__cause__`.
     pub(crate) fn set_cause(&self, cause: Option<Self>) {
         // SAFETY: exception instances; the cause's reference is given away.
-        unsafe { c::PyException_SetCause(self.as_ptr(), cause.map_or(ptr::null_mut(), Self::into_ptr)) }
+        unsafe {
+            c::PyException_SetCause(self.as_ptr(), cause.map_or(ptr::null_mut(), Self::into_ptr))
+        }
     }
 }
 

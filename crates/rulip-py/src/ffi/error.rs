@@ -141,14 +141,6 @@ pub(crate) fn is_stop_iteration(exc: &Obj) -> Res<bool> {
     exc.is_instance(&unsafe { Obj::from_borrowed(c::PyExc_StopIteration) })
 }
 
-/// Whether an exception instance must leave the loop: `SystemExit` or `KeyboardInterrupt`.
-pub(crate) fn leaves_the_loop(exc: &Obj) -> Res<bool> {
-    // SAFETY: builtin exception classes.
-    let (exit, interrupt) =
-        unsafe { (Obj::from_borrowed(c::PyExc_SystemExit), Obj::from_borrowed(c::PyExc_KeyboardInterrupt)) };
-    Ok(exc.is_instance(&exit)? || exc.is_instance(&interrupt)?)
-}
-
 /// Turns a C status (negative means raised) into a result.
 #[inline]
 pub(crate) fn status(code: std::ffi::c_int) -> Res<()> {

@@ -42,7 +42,10 @@ impl InlineArgs {
     /// One argument, taken over.
     #[inline]
     pub(crate) fn one(arg: Obj) -> Self {
-        Self { count: Cell::new(1), places: Cell::new([arg.into_ptr(), ptr::null_mut(), ptr::null_mut()]) }
+        Self {
+            count: Cell::new(1),
+            places: Cell::new([arg.into_ptr(), ptr::null_mut(), ptr::null_mut()]),
+        }
     }
 
     /// Calls `callable` with them. `shared`: somebody else may take them away meanwhile, so the
@@ -78,8 +81,10 @@ impl InlineArgs {
             return Ok(unsafe { Obj::from_borrowed(places[0]) });
         }
         // SAFETY: the first `count` places own live objects.
-        let items: Vec<Obj> =
-            places[..usize::from(count)].iter().map(|place| unsafe { Obj::from_borrowed(*place) }).collect();
+        let items: Vec<Obj> = places[..usize::from(count)]
+            .iter()
+            .map(|place| unsafe { Obj::from_borrowed(*place) })
+            .collect();
         value::tuple_of(&items)
     }
 

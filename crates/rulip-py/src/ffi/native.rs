@@ -134,17 +134,17 @@ impl<T: Native> Ref<T> {
     #[inline]
     pub(crate) fn new(body: T) -> Res<Self> {
         let cell = T::type_cell();
-        if T::RECYCLED {
-            if let Some(ptr) = cell.pop() {
-                // SAFETY: a dead instance of this very type, its memory intact and untracked.
-                unsafe {
-                    _Py_NewReference(ptr);
-                    (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
-                    if T::COLLECTED {
-                        c::PyObject_GC_Track(ptr.cast());
-                    }
-                    return Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData));
+        if T::RECYCLED
+            && let Some(ptr) = cell.pop()
+        {
+            // SAFETY: a dead instance of this very type, its memory intact and untracked.
+            unsafe {
+                _Py_NewReference(ptr);
+                (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
+                if T::COLLECTED {
+                    c::PyObject_GC_Track(ptr.cast());
                 }
+                return Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData));
             }
         }
         // SAFETY: a ready heap type.
@@ -180,7 +180,8 @@ impl<T: Native> Ref<T> {
     pub(crate) fn downcast(obj: &Obj) -> Option<&Self> {
         let kind = T::type_cell().ptr();
         // SAFETY: both are live types.
-        let fits = obj.type_ptr() == kind || unsafe { c::PyType_IsSubtype(obj.type_ptr(), kind) } != 0;
+        let fits =
+            obj.type_ptr() == kind || unsafe { c::PyType_IsSubtype(obj.type_ptr(), kind) } != 0;
         // SAFETY: checked; Ref is a transparent Obj.
         fits.then(|| unsafe { &*std::ptr::from_ref(obj).cast::<Self>() })
     }
@@ -335,7 +336,11 @@ pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
             return; // keeps its reference to the type
         }
         let kind = c::Py_TYPE(ptr);
-        let free = (*kind).tp_free.unwrap_or(if T::COLLECTED { c::PyObject_GC_Del } else { c::PyObject_Free });
+        let free = (*kind).tp_free.unwrap_or(if T::COLLECTED {
+            c::PyObject_GC_Del
+        } else {
+            c::PyObject_Free
+        });
         free(ptr.cast());
         c::Py_DECREF(kind.cast());
     }

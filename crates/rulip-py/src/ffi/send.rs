@@ -163,8 +163,11 @@ pub(crate) fn iternext_slot<T: Awaitable>() -> *mut c_void {
 /// `am_send` for an awaitable.
 pub(crate) fn send_slot<T: Awaitable>() -> *mut c_void {
     send::<T>
-        as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, *mut *mut c::PyObject) -> c::PySendResult
-        as *mut c_void
+        as unsafe extern "C" fn(
+            *mut c::PyObject,
+            *mut c::PyObject,
+            *mut *mut c::PyObject,
+        ) -> c::PySendResult as *mut c_void
 }
 
 /// Raises `StopIteration(value)` for a Python-visible `send()`.

@@ -80,12 +80,6 @@ impl Slot {
         self.0.get() == other.as_ptr()
     }
 
-    /// The pointer, borrowed from the slot, perhaps null.
-    #[inline]
-    pub(crate) fn as_ptr(&self) -> *mut c::PyObject {
-        self.0.get()
-    }
-
     /// Shows the reference to the garbage collector.
     #[inline]
     pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {

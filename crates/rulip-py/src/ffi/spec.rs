@@ -28,20 +28,22 @@ impl TypeSpec {
         let mut spec = Self {
             name,
             size: size_of::<super::native::Instance<T>>(),
-            flags: u64::from(c::Py_TPFLAGS_DEFAULT),
+            flags: c::Py_TPFLAGS_DEFAULT,
             slots: Vec::new(),
             methods: Vec::new(),
             attributes: Vec::new(),
             members: Vec::new(),
             base: std::ptr::null_mut(),
         };
-        spec.slots.push(c::PyType_Slot { slot: c::Py_tp_doc, pfunc: doc.as_ptr().cast_mut().cast() });
-        let traverse: unsafe extern "C" fn(*mut c::PyObject, c::visitproc, *mut c_void) -> c_int = traverse::<T>;
+        spec.slots
+            .push(c::PyType_Slot { slot: c::Py_tp_doc, pfunc: doc.as_ptr().cast_mut().cast() });
+        let traverse: unsafe extern "C" fn(*mut c::PyObject, c::visitproc, *mut c_void) -> c_int =
+            traverse::<T>;
         let clear: unsafe extern "C" fn(*mut c::PyObject) -> c_int = clear::<T>;
         let dealloc: unsafe extern "C" fn(*mut c::PyObject) = dealloc::<T>;
         let mut spec = spec.slot(c::Py_tp_dealloc, dealloc as *mut c_void);
         if T::COLLECTED {
-            spec.flags |= u64::from(c::Py_TPFLAGS_HAVE_GC);
+            spec.flags |= c::Py_TPFLAGS_HAVE_GC;
             spec = spec
                 .slot(c::Py_tp_traverse, traverse as *mut c_void)
                 .slot(c::Py_tp_clear, clear as *mut c_void);
@@ -60,13 +62,13 @@ impl TypeSpec {
 
     /// Python classes may derive from it.
     pub(crate) fn subclassable(mut self) -> Self {
-        self.flags |= u64::from(c::Py_TPFLAGS_BASETYPE);
+        self.flags |= c::Py_TPFLAGS_BASETYPE;
         self
     }
 
     /// Calling the type is an error.
     pub(crate) fn not_callable(mut self) -> Self {
-        self.flags |= u64::from(c::Py_TPFLAGS_DISALLOW_INSTANTIATION);
+        self.flags |= c::Py_TPFLAGS_DISALLOW_INSTANTIATION;
         self
     }
 
@@ -80,7 +82,10 @@ impl TypeSpec {
         self
     }
 
-    pub(crate) fn attributes(mut self, attributes: impl IntoIterator<Item = c::PyGetSetDef>) -> Self {
+    pub(crate) fn attributes(
+        mut self,
+        attributes: impl IntoIterator<Item = c::PyGetSetDef>,
+    ) -> Self {
         self.attributes.extend(attributes);
         self
     }
@@ -111,23 +116,27 @@ impl TypeSpec {
         if !self.methods.is_empty() {
             self.methods.push(c::PyMethodDef::zeroed());
             let table = self.methods.leak();
-            self.slots.push(c::PyType_Slot { slot: c::Py_tp_methods, pfunc: table.as_mut_ptr().cast() });
+            self.slots
+                .push(c::PyType_Slot { slot: c::Py_tp_methods, pfunc: table.as_mut_ptr().cast() });
         }
         if !self.attributes.is_empty() {
             self.attributes.push(c::PyGetSetDef::default());
             let table = self.attributes.leak();
-            self.slots.push(c::PyType_Slot { slot: c::Py_tp_getset, pfunc: table.as_mut_ptr().cast() });
+            self.slots
+                .push(c::PyType_Slot { slot: c::Py_tp_getset, pfunc: table.as_mut_ptr().cast() });
         }
         if !self.members.is_empty() {
             self.members.push(c::PyMemberDef::default());
             let table = self.members.leak();
-            self.slots.push(c::PyType_Slot { slot: c::Py_tp_members, pfunc: table.as_mut_ptr().cast() });
+            self.slots
+                .push(c::PyType_Slot { slot: c::Py_tp_members, pfunc: table.as_mut_ptr().cast() });
         }
         self.slots.push(c::PyType_Slot { slot: 0, pfunc: std::ptr::null_mut() });
         let slots = self.slots.leak();
         let spec = Box::leak(Box::new(c::PyType_Spec {
             name: self.name.as_ptr(),
-            basicsize: c_int::try_from(self.size).map_err(|_| Raised::value_error("type too large"))?,
+            basicsize: c_int::try_from(self.size)
+                .map_err(|_| Raised::value_error("type too large"))?,
             itemsize: 0,
             flags: u32::try_from(self.flags).map_err(|_| Raised::value_error("type flags"))?,
             slots: slots.as_mut_ptr(),
@@ -150,5 +159,11 @@ impl TypeSpec {
 pub(crate) fn module_function(definition: c::PyMethodDef) -> Res<Obj> {
     let definition = Box::leak(Box::new(definition));
     // SAFETY: a static definition without `self`; an owned result or an exception.
-    unsafe { Obj::from_owned(c::PyCFunction_NewEx(definition, std::ptr::null_mut(), std::ptr::null_mut())) }
+    unsafe {
+        Obj::from_owned(c::PyCFunction_NewEx(
+            definition,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        ))
+    }
 }

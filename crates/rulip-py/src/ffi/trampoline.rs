@@ -95,7 +95,7 @@ fn to_c(result: Res<Obj>) -> *mut c::PyObject {
 fn conjure<F: Copy>() -> F {
     const { assert!(size_of::<F>() == 0, "only plain functions can be wrapped") };
     // SAFETY: a value of a zero-sized Copy type has no bits to get wrong.
-    unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() }
+    unsafe { std::ptr::NonNull::<F>::dangling().as_ptr().read() }
 }
 
 /// `self`, borrowed for the length of a call.
@@ -105,7 +105,12 @@ unsafe fn receiver<T: Native>(slf: *mut c::PyObject) -> ManuallyDrop<Ref<T>> {
     unsafe { ManuallyDrop::new(Ref::from_obj_unchecked(Obj::from_owned_unchecked(slf))) }
 }
 
-fn def(name: &'static CStr, meth: c::PyMethodDefPointer, flags: c_int, doc: &'static CStr) -> c::PyMethodDef {
+fn def(
+    name: &'static CStr,
+    meth: c::PyMethodDefPointer,
+    flags: c_int,
+    doc: &'static CStr,
+) -> c::PyMethodDef {
     c::PyMethodDef { ml_name: name.as_ptr(), ml_meth: meth, ml_flags: flags, ml_doc: doc.as_ptr() }
 }
 
@@ -207,7 +212,11 @@ where
 }
 
 /// A read-only attribute.
-pub(crate) fn getter<T: Native, G>(name: &'static CStr, doc: &'static CStr, _get: G) -> c::PyGetSetDef
+pub(crate) fn getter<T: Native, G>(
+    name: &'static CStr,
+    doc: &'static CStr,
+    _get: G,
+) -> c::PyGetSetDef
 where
     G: Fn(&Ref<T>) -> Res<Obj> + Copy,
 {
@@ -221,7 +230,12 @@ where
 }
 
 /// An attribute that can be set; `None` is passed to the setter for a deletion.
-pub(crate) fn property<T: Native, G, S>(name: &'static CStr, doc: &'static CStr, _get: G, _set: S) -> c::PyGetSetDef
+pub(crate) fn property<T: Native, G, S>(
+    name: &'static CStr,
+    doc: &'static CStr,
+    _get: G,
+    _set: S,
+) -> c::PyGetSetDef
 where
     G: Fn(&Ref<T>) -> Res<Obj> + Copy,
     S: Fn(&Ref<T>, Option<&Obj>) -> Res<()> + Copy,
@@ -272,7 +286,9 @@ pub(crate) fn unary<T: Native, F: Fn(&Ref<T>) -> Res<Obj> + Copy>(_f: F) -> *mut
 
 /// `tp_hash`.
 pub(crate) fn hash<T: Native, F: Fn(&Ref<T>) -> Res<isize> + Copy>(_f: F) -> *mut c_void {
-    unsafe extern "C" fn call<T: Native, F: Fn(&Ref<T>) -> Res<isize> + Copy>(slf: *mut c::PyObject) -> c::Py_hash_t {
+    unsafe extern "C" fn call<T: Native, F: Fn(&Ref<T>) -> Res<isize> + Copy>(
+        slf: *mut c::PyObject,
+    ) -> c::Py_hash_t {
         // SAFETY: called on an instance.
         let this = unsafe { receiver::<T>(slf) };
         match shielded(|| conjure::<F>()(&this)) {
@@ -285,8 +301,13 @@ pub(crate) fn hash<T: Native, F: Fn(&Ref<T>) -> Res<isize> + Copy>(_f: F) -> *mu
 }
 
 /// `tp_richcompare`; `None` is `NotImplemented`.
-pub(crate) fn compare<T: Native, F: Fn(&Ref<T>, &Obj, c_int) -> Res<Option<bool>> + Copy>(_f: F) -> *mut c_void {
-    unsafe extern "C" fn call<T: Native, F: Fn(&Ref<T>, &Obj, c_int) -> Res<Option<bool>> + Copy>(
+pub(crate) fn compare<T: Native, F: Fn(&Ref<T>, &Obj, c_int) -> Res<Option<bool>> + Copy>(
+    _f: F,
+) -> *mut c_void {
+    unsafe extern "C" fn call<
+        T: Native,
+        F: Fn(&Ref<T>, &Obj, c_int) -> Res<Option<bool>> + Copy,
+    >(
         slf: *mut c::PyObject,
         other: *mut c::PyObject,
         op: c_int,
@@ -301,12 +322,18 @@ pub(crate) fn compare<T: Native, F: Fn(&Ref<T>, &Obj, c_int) -> Res<Option<bool>
             })
         }))
     }
-    call::<T, F> as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, c_int) -> *mut c::PyObject as *mut c_void
+    call::<T, F>
+        as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, c_int) -> *mut c::PyObject
+        as *mut c_void
 }
 
 /// `tp_new`: the function gets the exact type to make and the call's arguments.
-pub(crate) fn new<F: Fn(*mut c::PyTypeObject, &Obj, Option<&Obj>) -> Res<Obj> + Copy>(_f: F) -> *mut c_void {
-    unsafe extern "C" fn call<F: Fn(*mut c::PyTypeObject, &Obj, Option<&Obj>) -> Res<Obj> + Copy>(
+pub(crate) fn new<F: Fn(*mut c::PyTypeObject, &Obj, Option<&Obj>) -> Res<Obj> + Copy>(
+    _f: F,
+) -> *mut c_void {
+    unsafe extern "C" fn call<
+        F: Fn(*mut c::PyTypeObject, &Obj, Option<&Obj>) -> Res<Obj> + Copy,
+    >(
         kind: *mut c::PyTypeObject,
         args: *mut c::PyObject,
         kwargs: *mut c::PyObject,
@@ -317,12 +344,18 @@ pub(crate) fn new<F: Fn(*mut c::PyTypeObject, &Obj, Option<&Obj>) -> Res<Obj> + 
         let kwargs = (!kwargs.is_null()).then(|| unsafe { Borrowed::new(kwargs) });
         to_c(shielded(|| conjure::<F>()(kind, &args, kwargs.as_deref())))
     }
-    call::<F> as unsafe extern "C" fn(*mut c::PyTypeObject, *mut c::PyObject, *mut c::PyObject) -> *mut c::PyObject
-        as *mut c_void
+    call::<F>
+        as unsafe extern "C" fn(
+            *mut c::PyTypeObject,
+            *mut c::PyObject,
+            *mut c::PyObject,
+        ) -> *mut c::PyObject as *mut c_void
 }
 
 /// `tp_init`.
-pub(crate) fn init<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Copy>(_f: F) -> *mut c_void {
+pub(crate) fn init<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Copy>(
+    _f: F,
+) -> *mut c_void {
     unsafe extern "C" fn call<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Copy>(
         slf: *mut c::PyObject,
         args: *mut c::PyObject,
@@ -337,7 +370,9 @@ pub(crate) fn init<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Co
             Err(_raised) => -1,
         }
     }
-    call::<T, F> as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, *mut c::PyObject) -> c_int as *mut c_void
+    call::<T, F>
+        as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, *mut c::PyObject) -> c_int
+        as *mut c_void
 }
 
 /// `tp_setattro`: the function says whether the generic store should follow (it always does), and
@@ -365,5 +400,7 @@ pub(crate) fn setattr<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) + Copy>(_f: 
         }
         code
     }
-    call::<T, F> as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, *mut c::PyObject) -> c_int as *mut c_void
+    call::<T, F>
+        as unsafe extern "C" fn(*mut c::PyObject, *mut c::PyObject, *mut c::PyObject) -> c_int
+        as *mut c_void
 }

@@ -7,7 +7,12 @@ use super::object::Obj;
 
 pub(crate) fn str(text: &str) -> Res<Obj> {
     // SAFETY: valid UTF-8; an owned result or an exception.
-    unsafe { Obj::from_owned(c::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len().cast_signed())) }
+    unsafe {
+        Obj::from_owned(c::PyUnicode_FromStringAndSize(
+            text.as_ptr().cast(),
+            text.len().cast_signed(),
+        ))
+    }
 }
 
 /// An interned name.
@@ -221,7 +226,8 @@ pub(crate) fn with_buffer<R>(obj: &Obj, f: impl FnOnce(&[u8]) -> R) -> Res<R> {
         status(c::PyObject_GetBuffer(obj.as_ptr(), view.as_mut_ptr(), c::PyBUF_SIMPLE))?;
         let mut view = view.assume_init();
         let len = view.len.unsigned_abs();
-        let data = if len == 0 { &[][..] } else { std::slice::from_raw_parts(view.buf.cast::<u8>(), len) };
+        let data =
+            if len == 0 { &[][..] } else { std::slice::from_raw_parts(view.buf.cast::<u8>(), len) };
         let result = f(data);
         c::PyBuffer_Release(&mut view);
         Ok(result)
@@ -265,7 +271,12 @@ impl Drop for WritableBuffer {
 /// A path as the file system's encoding reads it.
 pub(crate) fn fs_decoded(path: &[u8]) -> Res<Obj> {
     // SAFETY: a valid range; an owned result or an exception.
-    unsafe { Obj::from_owned(c::PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), path.len().cast_signed())) }
+    unsafe {
+        Obj::from_owned(c::PyUnicode_DecodeFSDefaultAndSize(
+            path.as_ptr().cast(),
+            path.len().cast_signed(),
+        ))
+    }
 }
 
 /// Everything an iterable yields.
@@ -277,7 +288,11 @@ pub(crate) fn iterate(iterable: &Obj) -> Res<Vec<Obj>> {
         loop {
             let item = c::PyIter_Next(iterator.as_ptr());
             if item.is_null() {
-                return if c::PyErr_Occurred().is_null() { Ok(items) } else { Err(Raised::assume_set()) };
+                return if c::PyErr_Occurred().is_null() {
+                    Ok(items)
+                } else {
+                    Err(Raised::assume_set())
+                };
             }
             items.push(Obj::from_owned_unchecked(item));
         }

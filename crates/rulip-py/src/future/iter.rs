@@ -59,25 +59,28 @@ pub(super) fn over(future: &Ref<Future>) -> Res<Obj> {
 }
 
 pub(crate) fn build() -> Res<Obj> {
-    TypeSpec::new::<FutureIter>(c"rulip._rulip.FutureIter", c"Iterates over a future, as await does.")
-        .not_callable()
-        .slot(c::Py_tp_iter, unary(|this: &Ref<FutureIter>| Ok(this.to_obj())))
-        .slot(c::Py_tp_iternext, send::iternext_slot::<FutureIter>())
-        .slot(c::Py_am_send, send::send_slot::<FutureIter>())
-        .methods([
-            onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<FutureIter>, _: &Obj| {
-                match FutureIter::poll(this)? {
-                    Step::Yield(obj) => Ok(obj),
-                    Step::Return(value) => Err(send::stop_iteration(value)),
-                }
-            }),
-            fast(c"throw", c"Raise the exception here.", throw),
-            noargs(c"close", c"Let go of the future.", |this: &Ref<FutureIter>| {
-                this.future.set(None);
-                Ok(Obj::none())
-            }),
-        ])
-        .build(FutureIter::type_cell())
+    TypeSpec::new::<FutureIter>(
+        c"rulip._rulip.FutureIter",
+        c"Iterates over a future, as await does.",
+    )
+    .not_callable()
+    .slot(c::Py_tp_iter, unary(|this: &Ref<FutureIter>| Ok(this.to_obj())))
+    .slot(c::Py_tp_iternext, send::iternext_slot::<FutureIter>())
+    .slot(c::Py_am_send, send::send_slot::<FutureIter>())
+    .methods([
+        onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<FutureIter>, _: &Obj| {
+            match FutureIter::poll(this)? {
+                Step::Yield(obj) => Ok(obj),
+                Step::Return(value) => Err(send::stop_iteration(value)),
+            }
+        }),
+        fast(c"throw", c"Raise the exception here.", throw),
+        noargs(c"close", c"Let go of the future.", |this: &Ref<FutureIter>| {
+            this.future.set(None);
+            Ok(Obj::none())
+        }),
+    ])
+    .build(FutureIter::type_cell())
 }
 
 fn throw(this: &Ref<FutureIter>, args: &Args<'_>) -> Res<Obj> {
@@ -109,7 +112,9 @@ pub(crate) fn thrown(args: &Args<'_>) -> Raised {
         }
         kind.clone()
     } else {
-        return Raised::type_error("exceptions must be classes deriving BaseException or instances of such a class");
+        return Raised::type_error(
+            "exceptions must be classes deriving BaseException or instances of such a class",
+        );
     };
     if traceback.is_some() {
         exc.set_traceback(traceback);

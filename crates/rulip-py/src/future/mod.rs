@@ -47,6 +47,9 @@ pub(crate) enum Callback {
     Python { callback: Obj, context: Obj },
 }
 
+/// A word in every future, for the few that have more than one callback.
+type Others = Box<Vec<Callback>>;
+
 /// What few futures need.
 #[derive(Default)]
 struct Details {
@@ -65,7 +68,7 @@ pub(crate) struct Future {
     result: Slot,
     /// The first callback, and only then the others: most futures have one.
     first: Cell<Option<Callback>>,
-    rest: Cell<Option<Box<Vec<Callback>>>>,
+    rest: Cell<Option<Others>>,
     details: RefCell<Option<Box<Details>>>,
     dict: Cell<*mut c::PyObject>,
     weakrefs: Cell<*mut c::PyObject>,
@@ -97,15 +100,21 @@ unsafe impl Native for Future {
         self.first.set(first);
         seen?;
         let rest = self.rest.take();
-        let seen = rest.iter().flat_map(|list| list.iter()).try_for_each(|callback| callback.visit(visit));
+        let seen =
+            rest.iter().flat_map(|list| list.iter()).try_for_each(|callback| callback.visit(visit));
         self.rest.set(rest);
         seen?;
         let Ok(details) = self.details.try_borrow() else { return Ok(()) };
         let Some(details) = details.as_ref() else { return Ok(()) };
-        [&details.exception_traceback, &details.cancel_message, &details.cancelled_error, &details.source_traceback]
-            .into_iter()
-            .flatten()
-            .try_for_each(|obj| visit.obj(obj))
+        [
+            &details.exception_traceback,
+            &details.cancel_message,
+            &details.cancelled_error,
+            &details.source_traceback,
+        ]
+        .into_iter()
+        .flatten()
+        .try_for_each(|obj| visit.obj(obj))
     }
 
     fn clear(&self) {
@@ -142,7 +151,9 @@ impl Callback {
     fn visit(&self, visit: &Visit) -> Result<(), c_int> {
         match self {
             Self::Task(task) => visit.obj(task.as_obj()),
-            Self::Python { callback, context } => visit.obj(callback).and_then(|()| visit.obj(context)),
+            Self::Python { callback, context } => {
+                visit.obj(callback).and_then(|()| visit.obj(context))
+            }
         }
     }
 }
@@ -268,7 +279,8 @@ impl Future {
 
     /// The `CancelledError` to raise: the one that ended the task, once, or a new one.
     pub(crate) fn make_cancelled_error(&self) -> Res<Obj> {
-        let kept = self.details.borrow_mut().as_mut().and_then(|details| details.cancelled_error.take());
+        let kept =
+            self.details.borrow_mut().as_mut().and_then(|details| details.cancelled_error.take());
         if let Some(error) = kept {
             return Ok(error);
         }
@@ -287,7 +299,8 @@ impl Future {
     pub(crate) fn seen_exception(&self) -> Option<Obj> {
         let exc = self.result.get()?;
         self.log_traceback.set(false);
-        let traceback = self.details.borrow_mut().as_mut().and_then(|d| d.exception_traceback.take());
+        let traceback =
+            self.details.borrow_mut().as_mut().and_then(|d| d.exception_traceback.take());
         // Also where it came with none: raising it again must not let the traceback grow.
         exc.set_traceback(traceback.as_ref());
         Some(exc)
@@ -318,7 +331,7 @@ impl Future {
         }
     }
 
-    fn push_rest(&self, rest: Option<Box<Vec<Callback>>>, callback: Callback) {
+    fn push_rest(&self, rest: Option<Others>, callback: Callback) {
         let mut rest = rest.unwrap_or_default();
         rest.push(callback);
         self.rest.set(Some(rest));
@@ -333,7 +346,8 @@ impl Future {
         };
         let first = self.first.take();
         let rest = self.rest.take();
-        let found: Vec<_> = first.iter().chain(rest.iter().flat_map(|list| list.iter())).map(pair).collect();
+        let found: Vec<_> =
+            first.iter().chain(rest.iter().flat_map(|list| list.iter())).map(pair).collect();
         self.first.set(first);
         self.rest.set(rest);
         found
@@ -429,7 +443,8 @@ impl Ref<Future> {
         match callback {
             Callback::Task(task) => loop_.push(Job::Task(task)),
             Callback::Python { callback, context } => {
-                let handle = Handle::new(&loop_, callback, InlineArgs::one(self.to_obj()), Some(context))?;
+                let handle =
+                    Handle::new(&loop_, callback, InlineArgs::one(self.to_obj()), Some(context))?;
                 loop_.push(Job::Handle(handle));
             }
         }
@@ -447,7 +462,9 @@ impl Ref<Future> {
             Callback::Python { callback, context } => (callback, context),
         };
         let loop_ = self.loop_obj()?;
-        loop_.method_kw(&names.call_soon, &[&callable, self.as_obj()], &names.context, &context).map(drop)
+        loop_
+            .method_kw(&names.call_soon, &[&callable, self.as_obj()], &names.context, &context)
+            .map(drop)
     }
 
     /// `add_done_callback(callback, context=context)`.
@@ -480,7 +497,11 @@ impl Ref<Future> {
         let count = matching.len();
         let mut removed = Vec::new();
         let mut kept = Vec::new();
-        let list = self.first.take().into_iter().chain(self.rest.take().map(|rest| *rest).unwrap_or_default());
+        let list = self
+            .first
+            .take()
+            .into_iter()
+            .chain(self.rest.take().map(|rest| *rest).unwrap_or_default());
         for entry in list {
             let gone = match &entry {
                 Callback::Task(_) => false,
@@ -505,7 +526,9 @@ impl Ref<Future> {
                 None => Ok(Obj::none()),
             },
             State::Cancelled => Err(Raised::from_exception(&self.make_cancelled_error()?)),
-            State::Pending => Err(Raised::new(&imports::get().invalid_state_error, "Result is not set.")),
+            State::Pending => {
+                Err(Raised::new(&imports::get().invalid_state_error, "Result is not set."))
+            }
         }
     }
 
@@ -530,7 +553,12 @@ impl Ref<Future> {
 }
 
 /// Reports to the exception handler of a loop of any kind.
-pub(crate) fn report_to(loop_: Option<Obj>, message: &str, exc: Option<&Obj>, more: &[(&Obj, &Obj)]) -> Res<()> {
+pub(crate) fn report_to(
+    loop_: Option<Obj>,
+    message: &str,
+    exc: Option<&Obj>,
+    more: &[(&Obj, &Obj)],
+) -> Res<()> {
     let Some(loop_) = loop_ else { return Ok(()) };
     let names = names::get();
     let context = value::dict()?;

@@ -26,11 +26,12 @@ pub(crate) fn build() -> Res<Obj> {
     .subclassable()
     .weakrefs_at(body_offset::<Future>(std::mem::offset_of!(Future, weakrefs)))
     .dict_at(body_offset::<Future>(std::mem::offset_of!(Future, dict)))
-    .slot(c::Py_tp_new, new(|kind, _args, _kwargs| {
-        made_in(kind)
-    }))
+    .slot(c::Py_tp_new, new(|kind, _args, _kwargs| made_in(kind)))
     .slot(c::Py_tp_init, init(initialise))
-    .slot(c::Py_tp_repr, unary(|this: &Ref<Future>| imports::get().future_repr.call1(this.as_obj())))
+    .slot(
+        c::Py_tp_repr,
+        unary(|this: &Ref<Future>| imports::get().future_repr.call1(this.as_obj())),
+    )
     .slot(c::Py_am_await, unary(|this: &Ref<Future>| Ok(this.to_obj())))
     .slot(c::Py_am_send, send::send_slot::<Future>())
     .slot(c::Py_tp_iter, unary(iter::over))
@@ -38,68 +39,111 @@ pub(crate) fn build() -> Res<Obj> {
     .methods([
         awaiting,
         iterating,
-        noargs(c"result", c"Return the result, or raise the exception.", |this: &Ref<Future>| this.outcome()),
+        noargs(c"result", c"Return the result, or raise the exception.", |this: &Ref<Future>| {
+            this.outcome()
+        }),
         noargs(c"exception", c"Return the exception, or None.", exception),
-        onearg(c"set_result", c"Mark the future done with a result.", |this: &Ref<Future>, value: &Obj| {
-            this.set_result(value.clone())?;
-            Ok(Obj::none())
-        }),
+        onearg(
+            c"set_result",
+            c"Mark the future done with a result.",
+            |this: &Ref<Future>, value: &Obj| {
+                this.set_result(value.clone())?;
+                Ok(Obj::none())
+            },
+        ),
         onearg(c"set_exception", c"Mark the future done with an exception.", set_exception),
-        fast(c"add_done_callback", c"Call the callback when the future is done.", add_done_callback),
-        onearg(c"remove_done_callback", c"Remove every entry of the callback; return how many.", |this: &Ref<Future>, callback: &Obj| {
-            value::int(this.remove_done_callback(callback)?)
-        }),
-        fast(c"cancel", c"Cancel the future, and schedule its callbacks.", |this: &Ref<Future>, args: &Args<'_>| {
-            Ok(Obj::bool(this.cancel(cancel_message(args)?)?))
-        }),
+        fast(
+            c"add_done_callback",
+            c"Call the callback when the future is done.",
+            add_done_callback,
+        ),
+        onearg(
+            c"remove_done_callback",
+            c"Remove every entry of the callback; return how many.",
+            |this: &Ref<Future>, callback: &Obj| value::int(this.remove_done_callback(callback)?),
+        ),
+        fast(
+            c"cancel",
+            c"Cancel the future, and schedule its callbacks.",
+            |this: &Ref<Future>, args: &Args<'_>| {
+                Ok(Obj::bool(this.cancel(cancel_message(args)?)?))
+            },
+        ),
         noargs(c"cancelled", c"Return True if the future was cancelled.", |this: &Ref<Future>| {
             Ok(Obj::bool(this.state() == State::Cancelled))
         }),
-        noargs(c"done", c"Return True if the future is done.", |this: &Ref<Future>| Ok(Obj::bool(this.is_done()))),
-        noargs(c"get_loop", c"Return the event loop the future is bound to.", |this: &Ref<Future>| this.loop_obj()),
-        noargs(c"_make_cancelled_error", c"Create the CancelledError to raise.", |this: &Ref<Future>| {
-            this.make_cancelled_error()
+        noargs(c"done", c"Return True if the future is done.", |this: &Ref<Future>| {
+            Ok(Obj::bool(this.is_done()))
         }),
+        noargs(
+            c"get_loop",
+            c"Return the event loop the future is bound to.",
+            |this: &Ref<Future>| this.loop_obj(),
+        ),
+        noargs(
+            c"_make_cancelled_error",
+            c"Create the CancelledError to raise.",
+            |this: &Ref<Future>| this.make_cancelled_error(),
+        ),
         class_getitem(),
     ])
     .attributes([
-        getter(c"__class__", c"asyncio.Future", |this: &Ref<Future>| class_of(this, &imports::get().future_class)),
-        property(c"_asyncio_future_blocking", c"Set by an await that yields this future.", |this: &Ref<Future>| {
-            Ok(Obj::bool(this.is_blocking()))
-        }, |this: &Ref<Future>, value: Option<&Obj>| {
-            let Some(value) = value else {
-                return Err(Raised::new(&attribute_error()?, "cannot delete attribute"));
-            };
-            this.set_blocking(value.is_true()?);
-            Ok(())
+        getter(c"__class__", c"asyncio.Future", |this: &Ref<Future>| {
+            class_of(this, &imports::get().future_class)
         }),
-        property(c"_log_traceback", c"Whether an exception is held that nobody saw.", |this: &Ref<Future>| {
-            Ok(Obj::bool(this.log_traceback.get()))
-        }, |this: &Ref<Future>, value: Option<&Obj>| {
-            let Some(value) = value else {
-                return Err(Raised::new(&attribute_error()?, "cannot delete attribute"));
-            };
-            if value.is_true()? {
-                return Err(Raised::value_error("_log_traceback can only be set to False"));
-            }
-            this.log_traceback.set(false);
-            Ok(())
-        }),
-        property(c"_cancel_message", c"The message given to cancel().", |this: &Ref<Future>| {
-            Ok(this.cancel_message().unwrap_or_else(Obj::none))
-        }, |this: &Ref<Future>, value: Option<&Obj>| {
-            this.set_cancel_message(value.filter(|value| !value.is_none()).cloned());
-            Ok(())
-        }),
+        property(
+            c"_asyncio_future_blocking",
+            c"Set by an await that yields this future.",
+            |this: &Ref<Future>| Ok(Obj::bool(this.is_blocking())),
+            |this: &Ref<Future>, value: Option<&Obj>| {
+                let Some(value) = value else {
+                    return Err(Raised::new(&attribute_error()?, "cannot delete attribute"));
+                };
+                this.set_blocking(value.is_true()?);
+                Ok(())
+            },
+        ),
+        property(
+            c"_log_traceback",
+            c"Whether an exception is held that nobody saw.",
+            |this: &Ref<Future>| Ok(Obj::bool(this.log_traceback.get())),
+            |this: &Ref<Future>, value: Option<&Obj>| {
+                let Some(value) = value else {
+                    return Err(Raised::new(&attribute_error()?, "cannot delete attribute"));
+                };
+                if value.is_true()? {
+                    return Err(Raised::value_error("_log_traceback can only be set to False"));
+                }
+                this.log_traceback.set(false);
+                Ok(())
+            },
+        ),
+        property(
+            c"_cancel_message",
+            c"The message given to cancel().",
+            |this: &Ref<Future>| Ok(this.cancel_message().unwrap_or_else(Obj::none)),
+            |this: &Ref<Future>, value: Option<&Obj>| {
+                this.set_cancel_message(value.filter(|value| !value.is_none()).cloned());
+                Ok(())
+            },
+        ),
         getter(c"_state", c"PENDING, FINISHED or CANCELLED.", state_name),
         getter(c"_result", c"The result, if any.", |this: &Ref<Future>| {
-            Ok(if this.state() == State::Finished { this.result.get_or_none() } else { Obj::none() })
+            Ok(if this.state() == State::Finished {
+                this.result.get_or_none()
+            } else {
+                Obj::none()
+            })
         }),
         getter(c"_exception", c"The exception, if any.", |this: &Ref<Future>| {
             Ok(if this.state() == State::Failed { this.result.get_or_none() } else { Obj::none() })
         }),
         getter(c"_loop", c"The event loop.", |this: &Ref<Future>| Ok(this.loop_.get_or_none())),
-        getter(c"_callbacks", c"Who is told when it is done: (callback, context) pairs, or None.", callbacks),
+        getter(
+            c"_callbacks",
+            c"Who is told when it is done: (callback, context) pairs, or None.",
+            callbacks,
+        ),
         getter(c"_source_traceback", c"Where it was made (debug mode).", |this: &Ref<Future>| {
             Ok(this.source_traceback().unwrap_or_else(Obj::none))
         }),
@@ -110,9 +154,11 @@ pub(crate) fn build() -> Res<Obj> {
 
 /// `Future.__class_getitem__`.
 pub(crate) fn class_getitem() -> c::PyMethodDef {
-    crate::ffi::trampoline::class_onearg(c"__class_getitem__", c"Generic alias, for annotations.", |class: &Obj, item: &Obj| {
-        imports::get().generic_alias.call(&[class, item])
-    })
+    crate::ffi::trampoline::class_onearg(
+        c"__class_getitem__",
+        c"Generic alias, for annotations.",
+        |class: &Obj, item: &Obj| imports::get().generic_alias.call(&[class, item]),
+    )
 }
 
 /// `__dict__`, which a type made from a spec must ask for.
@@ -155,7 +201,9 @@ fn initialise(this: &Ref<Future>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
 /// `TypeError: NAME() got an unexpected keyword argument '...'`.
 pub(crate) fn unexpected_keyword(function: &str, name: &Obj) -> Raised {
     match value::text(name) {
-        Ok(name) => Raised::type_error(&format!("{function}() got an unexpected keyword argument '{name}'")),
+        Ok(name) => {
+            Raised::type_error(&format!("{function}() got an unexpected keyword argument '{name}'"))
+        }
         Err(raised) => raised,
     }
 }
@@ -184,7 +232,9 @@ fn exception(this: &Ref<Future>) -> Res<Obj> {
             Ok(this.result.get_or_none())
         }
         State::Cancelled => Err(Raised::from_exception(&this.make_cancelled_error()?)),
-        State::Pending => Err(Raised::new(&imports::get().invalid_state_error, "Exception is not set.")),
+        State::Pending => {
+            Err(Raised::new(&imports::get().invalid_state_error, "Exception is not set."))
+        }
     }
 }
 
@@ -200,7 +250,8 @@ fn set_exception(this: &Ref<Future>, value: &Obj) -> Res<Obj> {
 
 /// `StopIteration` would end the generator that awaits: refused (3.11) or wrapped (3.12 on).
 pub(crate) fn storable(exc: Obj) -> Res<Obj> {
-    const TEXT: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
+    const TEXT: &str =
+        "StopIteration interacts badly with generators and cannot be raised into a Future";
     if !crate::ffi::error::is_stop_iteration(&exc)? {
         return Ok(exc);
     }
@@ -242,6 +293,7 @@ fn callbacks(this: &Ref<Future>) -> Res<Obj> {
     if list.is_empty() {
         return Ok(Obj::none());
     }
-    let pairs: Res<Vec<Obj>> = list.iter().map(|(callback, context)| value::tuple(&[callback, context])).collect();
+    let pairs: Res<Vec<Obj>> =
+        list.iter().map(|(callback, context)| value::tuple(&[callback, context])).collect();
     value::list(pairs?)
 }

@@ -231,12 +231,12 @@ impl Handle {
             return Ok(());
         }
         let loop_ = this.loop_.get();
-        if let Some(loop_) = &loop_ {
-            if loop_.debug.get() {
-                // Kept for "Executing <Handle...> took ..." and its like.
-                let text = slots::describe(this)?;
-                this.with_details(|details| details.repr = Some(text));
-            }
+        if let Some(loop_) = &loop_
+            && loop_.debug.get()
+        {
+            // Kept for "Executing <Handle...> took ..." and its like.
+            let text = slots::describe(this)?;
+            this.with_details(|details| details.repr = Some(text));
         }
         let callback = this.callback.take();
         let args = this.args.take();

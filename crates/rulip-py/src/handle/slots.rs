@@ -30,32 +30,49 @@ pub(crate) fn build() -> Res<(Obj, Obj)> {
             Handle::cancel(this)?;
             Ok(Obj::none())
         }),
-        noargs(c"cancelled", c"Return True if the callback was cancelled.", |this: &Ref<Handle>| {
-            Ok(Obj::bool(this.is_cancelled()))
-        }),
-        noargs(c"get_context", c"Return the context the callback runs in.", |this: &Ref<Handle>| {
-            Ok(this.context.get_or_none())
-        }),
+        noargs(
+            c"cancelled",
+            c"Return True if the callback was cancelled.",
+            |this: &Ref<Handle>| Ok(Obj::bool(this.is_cancelled())),
+        ),
+        noargs(
+            c"get_context",
+            c"Return the context the callback runs in.",
+            |this: &Ref<Handle>| Ok(this.context.get_or_none()),
+        ),
         noargs(c"_run", c"Run the callback now.", |this: &Ref<Handle>| {
             Handle::run(this)?;
             Ok(Obj::none())
         }),
     ])
     .attributes([
-        getter(c"__class__", c"asyncio.Handle", |_: &Ref<Handle>| Ok(imports::get().handle_class.clone())),
+        getter(c"__class__", c"asyncio.Handle", |_: &Ref<Handle>| {
+            Ok(imports::get().handle_class.clone())
+        }),
         getter(c"_callback", c"The callback, None once cancelled.", |this: &Ref<Handle>| {
             Ok(this.callback.get_or_none())
         }),
         getter(c"_args", c"Its positional arguments, None once cancelled.", args),
-        getter(c"_context", c"The context it runs in.", |this: &Ref<Handle>| Ok(this.context.get_or_none())),
+        getter(c"_context", c"The context it runs in.", |this: &Ref<Handle>| {
+            Ok(this.context.get_or_none())
+        }),
         getter(c"_loop", c"The loop.", |this: &Ref<Handle>| {
             Ok(this.loop_.get().map_or_else(Obj::none, Ref::into_obj))
         }),
-        getter(c"_cancelled", c"Whether it was cancelled.", |this: &Ref<Handle>| Ok(Obj::bool(this.is_cancelled()))),
-        property(c"_source_traceback", c"Where it was made (debug mode).", source_traceback, set_source_traceback),
-        getter(c"_repr", c"Its text from before it was cancelled (debug mode).", |this: &Ref<Handle>| {
-            Ok(this.kept_repr().unwrap_or_else(Obj::none))
+        getter(c"_cancelled", c"Whether it was cancelled.", |this: &Ref<Handle>| {
+            Ok(Obj::bool(this.is_cancelled()))
         }),
+        property(
+            c"_source_traceback",
+            c"Where it was made (debug mode).",
+            source_traceback,
+            set_source_traceback,
+        ),
+        getter(
+            c"_repr",
+            c"Its text from before it was cancelled (debug mode).",
+            |this: &Ref<Handle>| Ok(this.kept_repr().unwrap_or_else(Obj::none)),
+        ),
     ])
     .build(Handle::type_cell())?;
 
@@ -74,9 +91,11 @@ pub(crate) fn build() -> Res<(Obj, Obj)> {
             Ok(imports::get().timer_handle_class.clone())
         }),
         getter(c"_when", c"When it is due.", when),
-        getter(c"_scheduled", c"Whether it is in the loop's schedule.", |this: &Ref<TimerHandle>| {
-            Ok(Obj::bool(this.handle.timer.get().is_some()))
-        }),
+        getter(
+            c"_scheduled",
+            c"Whether it is in the loop's schedule.",
+            |this: &Ref<TimerHandle>| Ok(Obj::bool(this.handle.timer.get().is_some())),
+        ),
     ])
     .build(TimerHandle::type_cell())?;
     Ok((handle, timer))
@@ -106,7 +125,8 @@ pub(super) fn describe(this: &Ref<Handle>) -> Res<Obj> {
         return Ok(kept);
     }
     let timer = Ref::<TimerHandle>::downcast(this.as_obj());
-    let mut parts = vec![if timer.is_some() { "TimerHandle".to_owned() } else { "Handle".to_owned() }];
+    let mut parts =
+        vec![if timer.is_some() { "TimerHandle".to_owned() } else { "Handle".to_owned() }];
     if this.is_cancelled() {
         parts.push("cancelled".to_owned());
     }

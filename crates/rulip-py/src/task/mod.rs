@@ -144,7 +144,12 @@ impl Task {
     }
 
     /// `loop.create_task(coro)` without a factory: a task on a native loop, queued.
-    pub(crate) fn spawn(loop_: &Ref<LoopState>, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<Ref<Self>> {
+    pub(crate) fn spawn(
+        loop_: &Ref<LoopState>,
+        coro: &Obj,
+        name: Option<&Obj>,
+        context: Option<Obj>,
+    ) -> Res<Ref<Self>> {
         let this = Self::unstarted(loop_, coro, name, context)?;
         registry::register(loop_, &this);
         loop_.push(Job::Task(this.clone()));
@@ -168,7 +173,12 @@ impl Task {
     }
 
     #[inline(always)]
-    fn unstarted(loop_: &Ref<LoopState>, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<Ref<Self>> {
+    fn unstarted(
+        loop_: &Ref<LoopState>,
+        coro: &Obj,
+        name: Option<&Obj>,
+        context: Option<Obj>,
+    ) -> Res<Ref<Self>> {
         check_coroutine(coro)?;
         let this = Ref::new(Self::of(Future::pending(loop_)))?;
         this.prepare(coro, name, context)?;
@@ -251,10 +261,10 @@ impl Task {
     }
 
     fn unregister(&self) {
-        if self.slot.get() != UNREGISTERED {
-            if let Some(loop_) = self.future.native_loop() {
-                registry::unregister(&loop_, self);
-            }
+        if self.slot.get() != UNREGISTERED
+            && let Some(loop_) = self.future.native_loop()
+        {
+            registry::unregister(&loop_, self);
         }
     }
 

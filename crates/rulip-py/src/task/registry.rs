@@ -79,7 +79,8 @@ impl Drop for Current<'_> {
         }
         self.loop_.current.set(self.before);
         #[cfg(Py_3_14)]
-        if let (Some(before), Some(swap)) = (self.swapped.take(), &imports::get().swap_current_task) {
+        if let (Some(before), Some(swap)) = (self.swapped.take(), &imports::get().swap_current_task)
+        {
             let _saved = crate::ffi::error::SavedError::save();
             if let Err(raised) = swap.call(&[self.loop_.as_obj(), &before]) {
                 raised.write_unraisable(self.loop_.as_obj());
@@ -95,10 +96,10 @@ fn withdraw(loop_: &Ref<LoopState>) -> Res<()> {
     let ours = loop_.current.get().and_then(|task| task.upgrade());
     let listed = value::dict_get(tasks, loop_.as_obj())?;
     loop_.published.set(false);
-    if let (Some(ours), Some(listed)) = (&ours, &listed) {
-        if ours.as_obj().is(listed) {
-            with_hash_only(|| value::dict_remove(tasks, loop_.as_obj()))?;
-        }
+    if let (Some(ours), Some(listed)) = (&ours, &listed)
+        && ours.as_obj().is(listed)
+    {
+        with_hash_only(|| value::dict_remove(tasks, loop_.as_obj()))?;
     }
     Ok(())
 }
@@ -135,12 +136,12 @@ pub(crate) fn publish(loop_: &Ref<LoopState>) -> Res<()> {
 #[inline]
 pub(crate) fn current(loop_: &Ref<LoopState>) -> Res<Option<Ref<Task>>> {
     let Some(task) = loop_.current.get().and_then(|task| task.upgrade()) else { return Ok(None) };
-    if loop_.published.get() {
-        if let Some(tasks) = &imports::get().current_tasks {
-            let listed = value::dict_get(tasks, loop_.as_obj())?;
-            if !listed.is_some_and(|listed| listed.is(task.as_obj())) {
-                return Ok(None);
-            }
+    if loop_.published.get()
+        && let Some(tasks) = &imports::get().current_tasks
+    {
+        let listed = value::dict_get(tasks, loop_.as_obj())?;
+        if !listed.is_some_and(|listed| listed.is(task.as_obj())) {
+            return Ok(None);
         }
     }
     Ok(Some(task))

@@ -78,9 +78,9 @@ unsafe impl Native for Sleep {
         self.result.visit(visit)?;
         self.message.visit(visit)?;
         match self.delegated.try_borrow() {
-            Ok(parts) => parts
-                .iter()
-                .try_for_each(|parts| visit.obj(&parts.future).and_then(|()| visit.obj(&parts.timer))),
+            Ok(parts) => parts.iter().try_for_each(|parts| {
+                visit.obj(&parts.future).and_then(|()| visit.obj(&parts.timer))
+            }),
             Err(_) => Ok(()),
         }
     }
@@ -132,10 +132,10 @@ impl Sleep {
     }
 
     fn wake(&self) {
-        if let Some(task) = self.task.take() {
-            if let Some(loop_) = task.future().native_loop() {
-                loop_.push(Job::Task(task));
-            }
+        if let Some(task) = self.task.take()
+            && let Some(loop_) = task.future().native_loop()
+        {
+            loop_.push(Job::Task(task));
         }
     }
 
@@ -169,16 +169,21 @@ impl Sleep {
             return Err(Raised::value_error("Invalid delay: NaN (not a number)"));
         }
         let loop_ = imports::get().get_running_loop.call0()?;
-        if let Some(native) = Ref::<LoopState>::downcast(&loop_) {
-            if let Some(task) = registry::current(native)? {
-                return Self::wait_natively(this, native, task, delay);
-            }
+        if let Some(native) = Ref::<LoopState>::downcast(&loop_)
+            && let Some(task) = registry::current(native)?
+        {
+            return Self::wait_natively(this, native, task, delay);
         }
         Self::delegate(this, &loop_)
     }
 
     #[inline]
-    fn wait_natively(this: &Ref<Self>, loop_: &Ref<LoopState>, task: Ref<Task>, delay: f64) -> Res<Step> {
+    fn wait_natively(
+        this: &Ref<Self>,
+        loop_: &Ref<LoopState>,
+        task: Ref<Task>,
+        delay: f64,
+    ) -> Res<Step> {
         let when = after(loop_, delay)?;
         this.state.set(State::Waiting);
         this.task.set(Some(task));
@@ -192,7 +197,12 @@ impl Sleep {
         let future = loop_.method0(&names.create_future)?;
         let set = &imports::get().set_result_unless_cancelled;
         let delay = value::float(this.delay.get())?;
-        let timer = loop_.attr(&names.call_later)?.call(&[&delay, set, &future, &this.result.get_or_none()])?;
+        let timer = loop_.attr(&names.call_later)?.call(&[
+            &delay,
+            set,
+            &future,
+            &this.result.get_or_none(),
+        ])?;
         future.set_attr(&names.asyncio_future_blocking, &Obj::bool(true))?;
         *this.delegated.borrow_mut() = Some(Box::new(Delegated { future: future.clone(), timer }));
         this.state.set(State::Delegated);
@@ -200,7 +210,8 @@ impl Sleep {
     }
 
     fn finish_delegated(this: &Ref<Self>) -> Res<Step> {
-        let Some(future) = this.delegated.borrow().as_ref().map(|parts| parts.future.clone()) else {
+        let Some(future) = this.delegated.borrow().as_ref().map(|parts| parts.future.clone())
+        else {
             return Ok(Step::Return(Obj::none()));
         };
         if !future.method0(&names::get().done)?.is_true()? {
@@ -219,10 +230,10 @@ impl Sleep {
         drop(self.task.take());
         drop(job);
         let parts = self.delegated.take();
-        if let Some(parts) = parts {
-            if let Err(raised) = parts.timer.method0(&names::get().cancel) {
-                raised.write_unraisable(&parts.timer);
-            }
+        if let Some(parts) = parts
+            && let Err(raised) = parts.timer.method0(&names::get().cancel)
+        {
+            raised.write_unraisable(&parts.timer);
         }
     }
 }
@@ -309,12 +320,16 @@ pub(crate) fn build() -> Res<Obj> {
                     Step::Return(value) => Err(send::stop_iteration(value)),
                 }
             }),
-            fast(c"throw", c"Raise the exception at the await.", |this: &Ref<Sleep>, args: &Args<'_>| {
-                let raised = thrown(args);
-                let saved = raised.take();
-                this.abandon();
-                Err(Raised::restore(saved))
-            }),
+            fast(
+                c"throw",
+                c"Raise the exception at the await.",
+                |this: &Ref<Sleep>, args: &Args<'_>| {
+                    let raised = thrown(args);
+                    let saved = raised.take();
+                    this.abandon();
+                    Err(Raised::restore(saved))
+                },
+            ),
             noargs(c"close", c"End it.", |this: &Ref<Sleep>| {
                 this.abandon();
                 Ok(Obj::none())

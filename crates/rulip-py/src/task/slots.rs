@@ -7,8 +7,8 @@ use crate::ffi::native::{Native, body_offset};
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{Args, fast, getter, init, new, noargs, onearg, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
-use crate::future::slots::{cancel_message, class_getitem, class_of, unexpected_keyword};
 use crate::future::Future;
+use crate::future::slots::{cancel_message, class_getitem, class_of, unexpected_keyword};
 use crate::imports;
 use crate::names;
 
@@ -156,7 +156,9 @@ fn initialise(this: &Ref<Task>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
 
 /// `_pending_tasks(loop)`: for `asyncio.all_tasks()`.
 pub(crate) fn pending_tasks(args: &Args<'_>) -> Res<Obj> {
-    let Some(loop_) = args.positional().first().and_then(Ref::<crate::loop_state::LoopState>::downcast) else {
+    let Some(loop_) =
+        args.positional().first().and_then(Ref::<crate::loop_state::LoopState>::downcast)
+    else {
         return Err(Raised::type_error("_pending_tasks() takes a rulip loop"));
     };
     value::list(registry::pending(loop_))

@@ -7,9 +7,9 @@
 //!
 //! Owner thread. Invariant: nothing of ours is borrowed while the coroutine runs.
 
+use super::Task;
 use super::registry::{self, Current};
 use super::sleep::Sleep;
-use super::Task;
 use crate::ffi::context::Entered;
 use crate::ffi::send::{self, Step};
 use crate::ffi::{Obj, Raised, Ref, Res};
@@ -47,10 +47,10 @@ pub(crate) fn step(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, inside: Ins
 #[inline]
 fn error_to_throw(task: &Ref<Task>) -> Res<Option<Obj>> {
     let mut error = task.pending_error.borrow_mut().take().map(|error| *error);
-    if let Some(waiter) = task.waiter.take() {
-        if error.is_none() {
-            error = error_of(&waiter)?;
-        }
+    if let Some(waiter) = task.waiter.take()
+        && error.is_none()
+    {
+        error = error_of(&waiter)?;
     }
     if task.must_cancel.get() {
         let cancelled = &imports::get().cancelled_error;
@@ -196,15 +196,18 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
     if yielded.is_none() {
         return again(task, loop_);
     }
-    if let Some(sleep) = Ref::<Sleep>::exact(&yielded) {
-        if sleep.holds(task) {
-            task.waiter.set(Some(yielded));
-            return cancel_if_asked(task);
-        }
+    if let Some(sleep) = Ref::<Sleep>::exact(&yielded)
+        && sleep.holds(task)
+    {
+        task.waiter.set(Some(yielded));
+        return cancel_if_asked(task);
     }
     if let Some(other) = Ref::<Task>::exact(&yielded) {
         if other.as_obj().is(task.as_obj()) {
-            return throw_next(task, &format!("Task cannot await on itself: {}", task.as_obj().repr()?));
+            return throw_next(
+                task,
+                &format!("Task cannot await on itself: {}", task.as_obj().repr()?),
+            );
         }
         return wait_for_native(task, loop_, other.future_ref());
     }
@@ -225,7 +228,11 @@ fn again(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()> {
 }
 
 #[inline]
-fn wait_for_native(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, future: &Ref<Future>) -> Res<()> {
+fn wait_for_native(
+    task: &Ref<Task>,
+    loop_: Option<&Ref<LoopState>>,
+    future: &Ref<Future>,
+) -> Res<()> {
     if !future.is_blocking() {
         return yield_instead_of_yield_from(task, future.as_obj());
     }
@@ -267,13 +274,16 @@ fn cancel_if_asked(task: &Ref<Task>) -> Res<()> {
 #[cold]
 fn wait_for_foreign(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
     let names = names::get();
-    let blocking = yielded.attr_opt(&names.asyncio_future_blocking)?.filter(|blocking| !blocking.is_none());
+    let blocking =
+        yielded.attr_opt(&names.asyncio_future_blocking)?.filter(|blocking| !blocking.is_none());
     let Some(blocking) = blocking else {
         let (task_text, yielded_text) = (task.as_obj().repr()?, yielded.repr()?);
         if send::is_generator(yielded) {
             return throw_next(
                 task,
-                &format!("yield was used instead of yield from for generator in task {task_text} with {yielded_text}"),
+                &format!(
+                    "yield was used instead of yield from for generator in task {task_text} with {yielded_text}"
+                ),
             );
         }
         return throw_next(task, &format!("Task got bad yield: {yielded_text}"));
@@ -305,8 +315,11 @@ fn yield_instead_of_yield_from(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
 }
 
 fn attached_elsewhere(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
-    let text =
-        format!("Task {} got Future {} attached to a different loop", task.as_obj().repr()?, yielded.repr()?);
+    let text = format!(
+        "Task {} got Future {} attached to a different loop",
+        task.as_obj().repr()?,
+        yielded.repr()?
+    );
     throw_next(task, &text)
 }
 

@@ -27,7 +27,9 @@ impl Addresses {
 /// The address as Python's `socket` module writes it.
 fn address(address: &Address) -> Res<Obj> {
     match address {
-        Address::V4(v4) => value::tuple(&[&value::str(&v4.ip().to_string())?, &value::int(i64::from(v4.port()))?]),
+        Address::V4(v4) => {
+            value::tuple(&[&value::str(&v4.ip().to_string())?, &value::int(i64::from(v4.port()))?])
+        }
         Address::V6(v6) => value::tuple(&[
             &value::str(&v6.ip().to_string())?,
             &value::int(i64::from(v6.port()))?,
@@ -92,7 +94,8 @@ impl Ref<StreamTransport> {
     }
 
     fn end_address(&self, which: impl FnOnce(&Addresses) -> Option<&Address>) -> Res<Option<Obj>> {
-        let found = self.addresses.borrow().as_ref().and_then(|addresses| which(addresses).cloned());
+        let found =
+            self.addresses.borrow().as_ref().and_then(|addresses| which(addresses).cloned());
         found.as_ref().map(address).transpose()
     }
 

@@ -45,7 +45,9 @@ unsafe impl Native for Listener {
 
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         self.loop_.visit(visit)?;
-        [&self.socket, &self.factory, &self.server, &self.context].into_iter().try_for_each(|slot| slot.visit(visit))
+        [&self.socket, &self.factory, &self.server, &self.context]
+            .into_iter()
+            .try_for_each(|slot| slot.visit(visit))
     }
 
     fn clear(&self) {
@@ -84,7 +86,8 @@ impl Listener {
             token: Cell::new(None),
         })?;
         stop(loop_, fd);
-        let registered = loop_.engine.register_level(fd, Interest::READABLE, Target::Listener(this.clone()));
+        let registered =
+            loop_.engine.register_level(fd, Interest::READABLE, Target::Listener(this.clone()));
         match registered {
             Ok(token) => {
                 this.token.set(Some(token));
@@ -137,7 +140,10 @@ impl Ref<Listener> {
                         }
                         AcceptDuty::Fail => {
                             self.stop_watching();
-                            self.report("Fatal error: accept() on a listening socket failed", &error)?;
+                            self.report(
+                                "Fatal error: accept() on a listening socket failed",
+                                &error,
+                            )?;
                             break;
                         }
                     }
@@ -149,7 +155,8 @@ impl Ref<Listener> {
 
     /// One connection: a protocol, a transport. What must leave the loop comes back.
     fn serve(&self, owned: OwnedFd, peer: Option<Address>) -> Res<()> {
-        let (Some(loop_), Some(factory), Some(context)) = (self.loop_.get(), self.factory.get(), self.context.get())
+        let (Some(loop_), Some(factory), Some(context)) =
+            (self.loop_.get(), self.factory.get(), self.context.get())
         else {
             return Ok(());
         };
@@ -177,7 +184,12 @@ impl Ref<Listener> {
             Err(raised) if raised.leaves_the_loop() => Err(raised),
             Err(raised) => {
                 let exc = raised.take();
-                LoopState::report(&loop_, "Error on transport creation for incoming connection", Some(&exc), &[])
+                LoopState::report(
+                    &loop_,
+                    "Error on transport creation for incoming connection",
+                    Some(&exc),
+                    &[],
+                )
             }
         }
     }
@@ -197,11 +209,6 @@ impl Ref<Listener> {
             loop_.engine.set_interest(token, Interest::READABLE).map_err(crate::error::raise)?;
         }
         Ok(())
-    }
-
-    /// Whether a retry is still wanted.
-    pub(crate) fn is_listening(&self) -> bool {
-        self.token.get().is_some()
     }
 
     fn stop_watching(&self) {

@@ -37,10 +37,12 @@ impl Ref<StreamTransport> {
         }
         match self.receive() {
             Ok(Received::Data(data)) => {
-                let told = self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
+                let told = self
+                    .call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
                 self.recycle(data);
                 if let Err(raised) = told {
-                    return self.fatal("Fatal error: protocol.data_received() call failed.", raised);
+                    return self
+                        .fatal("Fatal error: protocol.data_received() call failed.", raised);
                 }
                 self.read_on();
                 Ok(())
@@ -125,7 +127,9 @@ impl Ref<StreamTransport> {
             });
         let mut view = match offered {
             Ok(view) => view,
-            Err(raised) => return self.fatal("Fatal error: protocol.get_buffer() call failed.", raised),
+            Err(raised) => {
+                return self.fatal("Fatal error: protocol.get_buffer() call failed.", raised);
+            }
         };
         if self.fd.get() < 0 {
             return Ok(());
@@ -138,9 +142,12 @@ impl Ref<StreamTransport> {
             Ok(n) => {
                 let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
                 let count = value::int(i64::try_from(n).unwrap_or(i64::MAX))?;
-                let told = self.call_protocol(|protocol| protocol.method1(&names::get().buffer_updated, &count));
+                let told = self.call_protocol(|protocol| {
+                    protocol.method1(&names::get().buffer_updated, &count)
+                });
                 if let Err(raised) = told {
-                    return self.fatal("Fatal error: protocol.buffer_updated() call failed.", raised);
+                    return self
+                        .fatal("Fatal error: protocol.buffer_updated() call failed.", raised);
                 }
                 self.read_on();
                 Ok(())
@@ -176,7 +183,8 @@ impl Ref<StreamTransport> {
             };
             total += n;
             let data = bytes::from_slice(&chunk[..n])?;
-            let told = self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
+            let told =
+                self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
             if let Err(raised) = told {
                 return self.report("Fatal error: protocol.data_received() call failed.", raised);
             }

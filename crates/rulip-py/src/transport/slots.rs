@@ -42,17 +42,27 @@ pub(crate) fn build() -> Res<Obj> {
     .dict_at(body_offset::<StreamTransport>(StreamTransport::DICT_AT))
     .slot(c::Py_tp_repr, unary(describe))
     .methods([
-        onearg(c"write", c"Write bytes; never blocks, the rest is buffered.", |this: &This, data: &Obj| {
-            done(this.write(data))
-        }),
+        onearg(
+            c"write",
+            c"Write bytes; never blocks, the rest is buffered.",
+            |this: &This, data: &Obj| done(this.write(data)),
+        ),
         onearg(c"writelines", c"Write several chunks of bytes.", |this: &This, chunks: &Obj| {
             done(this.write_lines(value::iterate(chunks)?))
         }),
-        noargs(c"write_eof", c"Close the writing half after what is buffered.", |this: &This| done(this.write_eof())),
+        noargs(c"write_eof", c"Close the writing half after what is buffered.", |this: &This| {
+            done(this.write_eof())
+        }),
         noargs(c"can_write_eof", c"Return True.", |_: &This| Ok(Obj::bool(true))),
-        noargs(c"close", c"Close after what is buffered is sent.", |this: &This| done(this.close())),
-        noargs(c"abort", c"Close at once; what is buffered is lost.", |this: &This| done(this.abort())),
-        noargs(c"is_closing", c"Return True if closing or closed.", |this: &This| Ok(Obj::bool(this.is_closing()))),
+        noargs(c"close", c"Close after what is buffered is sent.", |this: &This| {
+            done(this.close())
+        }),
+        noargs(c"abort", c"Close at once; what is buffered is lost.", |this: &This| {
+            done(this.abort())
+        }),
+        noargs(c"is_closing", c"Return True if closing or closed.", |this: &This| {
+            Ok(Obj::bool(this.is_closing()))
+        }),
         noargs(c"pause_reading", c"Stop calling data_received.", |this: &This| {
             let _changed = this.stream.borrow_mut().pause_reading();
             Ok(Obj::none())
@@ -68,39 +78,60 @@ pub(crate) fn build() -> Res<Obj> {
         onearg(c"set_protocol", c"Switch to another protocol.", |this: &This, protocol: &Obj| {
             done(this.set_protocol(protocol))
         }),
-        noargs(c"get_protocol", c"Return the protocol.", |this: &This| Ok(this.protocol.get_or_none())),
-        fast(c"get_extra_info", c"Return what is known about the connection.", |this: &This, args: &Args<'_>| {
-            let (mut name, mut default) = (args.positional().first(), args.positional().get(1));
-            for (key, item) in args.keywords() {
-                if value::text_is(&key, c"name") {
-                    name = Some(item);
-                } else if value::text_is(&key, c"default") {
-                    default = Some(item);
+        noargs(c"get_protocol", c"Return the protocol.", |this: &This| {
+            Ok(this.protocol.get_or_none())
+        }),
+        fast(
+            c"get_extra_info",
+            c"Return what is known about the connection.",
+            |this: &This, args: &Args<'_>| {
+                let (mut name, mut default) = (args.positional().first(), args.positional().get(1));
+                for (key, item) in args.keywords() {
+                    if value::text_is(&key, c"name") {
+                        name = Some(item);
+                    } else if value::text_is(&key, c"default") {
+                        default = Some(item);
+                    }
                 }
-            }
-            let Some(name) = name else {
-                return Err(Raised::type_error("get_extra_info() missing 1 required positional argument: 'name'"));
-            };
-            this.extra_info(name, default.unwrap_or(&Obj::none()))
-        }),
-        noargs(c"get_write_buffer_size", c"Return how many bytes wait to be sent.", |this: &This| {
-            value::int(i64::try_from(this.buffered()?).unwrap_or(i64::MAX))
-        }),
-        noargs(c"get_write_buffer_limits", c"Return the (low, high) water marks.", |this: &This| {
-            let (low, high) = this.stream.borrow().limits();
-            value::tuple(&[
-                &value::int(i64::try_from(low).unwrap_or(i64::MAX))?,
-                &value::int(i64::try_from(high).unwrap_or(i64::MAX))?,
-            ])
-        }),
+                let Some(name) = name else {
+                    return Err(Raised::type_error(
+                        "get_extra_info() missing 1 required positional argument: 'name'",
+                    ));
+                };
+                let none = Obj::none();
+                this.extra_info(name, default.unwrap_or(&none))
+            },
+        ),
+        noargs(
+            c"get_write_buffer_size",
+            c"Return how many bytes wait to be sent.",
+            |this: &This| value::int(i64::try_from(this.buffered()?).unwrap_or(i64::MAX)),
+        ),
+        noargs(
+            c"get_write_buffer_limits",
+            c"Return the (low, high) water marks.",
+            |this: &This| {
+                let (low, high) = this.stream.borrow().limits();
+                value::tuple(&[
+                    &value::int(i64::try_from(low).unwrap_or(i64::MAX))?,
+                    &value::int(i64::try_from(high).unwrap_or(i64::MAX))?,
+                ])
+            },
+        ),
         fast(c"set_write_buffer_limits", c"Set the high and low water marks.", set_limits),
-        fast(c"_force_close", c"Close at once, with an error for connection_lost.", |this: &This, args: &Args<'_>| {
-            let error = args.positional().first().filter(|error| !error.is_none()).cloned();
-            done(this.force_close(error))
-        }),
+        fast(
+            c"_force_close",
+            c"Close at once, with an error for connection_lost.",
+            |this: &This, args: &Args<'_>| {
+                let error = args.positional().first().filter(|error| !error.is_none()).cloned();
+                done(this.force_close(error))
+            },
+        ),
         fast(c"_fatal_error", c"Report an error and close.", |this: &This, args: &Args<'_>| {
             let Some(error) = args.positional().first() else {
-                return Err(Raised::type_error("_fatal_error() missing 1 required positional argument: 'exc'"));
+                return Err(Raised::type_error(
+                    "_fatal_error() missing 1 required positional argument: 'exc'",
+                ));
             };
             let message = match args.positional().get(1) {
                 Some(message) => value::text(message)?,
@@ -108,7 +139,11 @@ pub(crate) fn build() -> Res<Obj> {
             };
             done(this.fatal_exception(&message, error.clone()))
         }),
-        noargs(c"_make_empty_waiter", c"A future that is done when nothing is left to write.", make_empty_waiter),
+        noargs(
+            c"_make_empty_waiter",
+            c"A future that is done when nothing is left to write.",
+            make_empty_waiter,
+        ),
         noargs(c"_reset_empty_waiter", c"Allow writes again.", |this: &This| {
             this.empty_waiter.set(None);
             Ok(Obj::none())
@@ -116,12 +151,18 @@ pub(crate) fn build() -> Res<Obj> {
     ])
     .attributes([
         getter(c"__class__", c"A class derived from asyncio.Transport.", |this: &This| {
-            Ok(if PUBLIC_CLASS.is_set() { PUBLIC_CLASS.get().clone() } else { this.as_obj().type_obj() })
+            Ok(if PUBLIC_CLASS.is_set() {
+                PUBLIC_CLASS.get().clone()
+            } else {
+                this.as_obj().type_obj()
+            })
         }),
         getter(c"_sock", c"The Python socket, None once closed.", |this: &This| {
             Ok(this.python_socket()?.unwrap_or_else(Obj::none))
         }),
-        getter(c"_sock_fd", c"The descriptor's number.", |this: &This| value::int(i64::from(this.fd.get()))),
+        getter(c"_sock_fd", c"The descriptor's number.", |this: &This| {
+            value::int(i64::from(this.fd.get()))
+        }),
         getter(c"_protocol", c"The protocol.", |this: &This| Ok(this.protocol.get_or_none())),
         getter(c"_loop", c"The event loop, None once closed.", |this: &This| {
             Ok(this.loop_.get().map_or_else(Obj::none, Ref::into_obj))
@@ -130,22 +171,34 @@ pub(crate) fn build() -> Res<Obj> {
             Ok(this.server.get_or_none())
         }),
         getter(c"_extra", c"What get_extra_info knows.", |this: &This| this.extra_filled()),
-        getter(c"_closing", c"Whether it is closing.", |this: &This| Ok(Obj::bool(this.is_closing()))),
+        getter(c"_closing", c"Whether it is closing.", |this: &This| {
+            Ok(Obj::bool(this.is_closing()))
+        }),
         getter(c"_paused", c"Whether reading is paused.", |this: &This| {
             Ok(Obj::bool(!this.stream.borrow().is_reading() && !this.is_closing()))
         }),
-        getter(c"_protocol_paused", c"Whether the protocol was told to pause writing.", |this: &This| {
-            Ok(Obj::bool(this.writing_paused.get()))
-        }),
+        getter(
+            c"_protocol_paused",
+            c"Whether the protocol was told to pause writing.",
+            |this: &This| Ok(Obj::bool(this.writing_paused.get())),
+        ),
         getter(c"_eof", c"Whether write_eof() was called.", |this: &This| {
             Ok(Obj::bool(this.stream.borrow().is_eof_queued()))
         }),
         getter(c"_conn_lost", c"Not 0 once the connection is lost.", |this: &This| {
-            let lost = this.fd.get() < 0 || (this.is_closing() && this.stream.borrow().buffered() == 0);
+            let lost =
+                this.fd.get() < 0 || (this.is_closing() && this.stream.borrow().buffered() == 0);
             value::int(i64::from(lost))
         }),
-        getter(c"_empty_waiter", c"Set while sendfile owns the socket.", |this: &This| Ok(this.empty_waiter.get_or_none())),
-        property(c"_start_tls_compatible", c"loop.start_tls accepts this transport.", |_: &This| Ok(Obj::bool(true)), |_: &This, _| Ok(())),
+        getter(c"_empty_waiter", c"Set while sendfile owns the socket.", |this: &This| {
+            Ok(this.empty_waiter.get_or_none())
+        }),
+        property(
+            c"_start_tls_compatible",
+            c"loop.start_tls accepts this transport.",
+            |_: &This| Ok(Obj::bool(true)),
+            |_: &This, _| Ok(()),
+        ),
         getter(c"_sendfile_compatible", c"How sendfile may be done.", |_: &This| {
             crate::ffi::call::import(c"asyncio.constants")?
                 .attr(&value::str("_SendfileMode")?)?
@@ -170,7 +223,10 @@ fn describe(this: &This) -> Res<Obj> {
         parts.push(format!("read={}", if stream.is_reading() { "polling" } else { "idle" }));
         let blocked = !stream.unsent().is_empty() && !stream.wants_flush();
         let state = if blocked { "polling" } else { "idle" };
-        parts.push(format!("write=<{state}, bufsize={}>", if blocked { stream.buffered() } else { 0 }));
+        parts.push(format!(
+            "write=<{state}, bufsize={}>",
+            if blocked { stream.buffered() } else { 0 }
+        ));
     }
     drop(stream);
     value::str(&format!("<{}>", parts.join(" ")))
@@ -187,7 +243,8 @@ fn set_limits(this: &This, args: &Args<'_>) -> Res<Obj> {
             return Err(crate::future::slots::unexpected_keyword("set_write_buffer_limits", &key));
         }
     }
-    let number = |limit: Option<&Obj>| limit.filter(|limit| !limit.is_none()).map(value::as_i64).transpose();
+    let number =
+        |limit: Option<&Obj>| limit.filter(|limit| !limit.is_none()).map(value::as_i64).transpose();
     let (high, low) = (number(high)?, number(low)?);
     if this.stream.borrow().wants_flush() {
         this.flush()?;

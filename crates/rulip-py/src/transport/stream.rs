@@ -201,15 +201,15 @@ impl StreamTransport {
             weakrefs: Cell::new(std::ptr::null_mut()),
             connected: Cell::new(false),
         })?;
-        this.set_protocol(&parts.protocol)?;
-        if let Some(server) = parts.server {
-            let names = names::get();
-            if imports::get().attach_takes_transport {
-                server.method1(&names.attach, this.as_obj())?;
-            } else {
-                server.method0(&names.attach)?;
-            }
-            this.server.set(Some(server));
+        let ready = this.set_protocol(&parts.protocol).and_then(|()| match parts.server {
+            Some(server) => this.join(server),
+            None => Ok(()),
+        });
+        if let Err(raised) = ready {
+            let mut first = FirstError::default();
+            first.note::<()>(Err(raised), this.as_obj());
+            first.note(this.release(), this.as_obj());
+            first.finish()?;
         }
         loop_.push(Job::Transport(this.clone(), Stage::Made));
         Ok(this)
@@ -235,6 +235,22 @@ impl StreamTransport {
 }
 
 impl Ref<StreamTransport> {
+    /// Tells the server of its connection.
+    fn join(&self, server: Obj) -> Res<()> {
+        let names = names::get();
+        if server.attr(&names.sockets)?.is_none() {
+            // Closed by its own protocol factory: it counts nobody any more.
+            return Ok(());
+        }
+        if imports::get().attach_takes_transport {
+            server.method1(&names.attach, self.as_obj())?;
+        } else {
+            server.method0(&names.attach)?;
+        }
+        self.server.set(Some(server));
+        Ok(())
+    }
+
     /// Runs a queued stage. Comes back with an error only for what must leave the loop.
     pub(crate) fn run(&self, stage: Stage) -> Res<()> {
         match stage {
@@ -246,9 +262,14 @@ impl Ref<StreamTransport> {
     fn begin(&self) -> Res<()> {
         self.connected.set(true);
         let mut first = FirstError::default();
-        let made = self.call_protocol(|protocol| protocol.method1(&names::get().connection_made, self.as_obj()));
+        let made = self.call_protocol(|protocol| {
+            protocol.method1(&names::get().connection_made, self.as_obj())
+        });
         if let Err(raised) = made {
-            first.note(self.report("Exception in callback connection_made()", raised), self.as_obj());
+            first.note(
+                self.report("Exception in callback connection_made()", raised),
+                self.as_obj(),
+            );
         }
         if !self.stream.borrow().is_lost() && self.fd.get() >= 0 && self.loop_.is_set() {
             first.note(self.watch(), self.as_obj());
@@ -378,7 +399,10 @@ impl Ref<StreamTransport> {
         };
         let mut first = FirstError::default();
         if let Err(raised) = told {
-            first.note(self.report("Exception in callback connection_lost()", raised), self.as_obj());
+            first.note(
+                self.report("Exception in callback connection_lost()", raised),
+                self.as_obj(),
+            );
         }
         let waiter = self.empty_waiter.take();
         first.note(self.release(), self.as_obj());
@@ -408,7 +432,9 @@ impl Ref<StreamTransport> {
                 debug_assert_eq!(owned.as_raw_fd(), fd);
                 drop(owned);
             }
-            Socket::Python(socket) => first.note(socket.method0(&names::get().close), self.as_obj()),
+            Socket::Python(socket) => {
+                first.note(socket.method0(&names::get().close), self.as_obj())
+            }
             Socket::Closed => {}
         }
         drop(target);

@@ -54,12 +54,16 @@ impl Ref<StreamTransport> {
     #[inline]
     fn check_may_write(&self, method: &str) -> Res<()> {
         if self.empty_waiter.is_set() {
-            return Err(Raised::runtime_error(&format!("unable to {method}; sendfile is in progress")));
+            return Err(Raised::runtime_error(&format!(
+                "unable to {method}; sendfile is in progress"
+            )));
         }
         let stream = self.stream.borrow();
         if stream.is_eof_queued() && !stream.is_closing() {
             drop(stream);
-            return Err(Raised::runtime_error(&format!("Cannot call {method}() after write_eof()")));
+            return Err(Raised::runtime_error(&format!(
+                "Cannot call {method}() after write_eof()"
+            )));
         }
         Ok(())
     }
@@ -225,10 +229,10 @@ impl Ref<StreamTransport> {
     }
 
     fn tell_empty(&self) -> Res<()> {
-        if let Some(waiter) = self.empty_waiter.get() {
-            if !waiter.method0(&names::get().done)?.is_true()? {
-                waiter.method1(&names::get().set_result, &Obj::none())?;
-            }
+        if let Some(waiter) = self.empty_waiter.get()
+            && !waiter.method0(&names::get().done)?.is_true()?
+        {
+            waiter.method1(&names::get().set_result, &Obj::none())?;
         }
         Ok(())
     }
