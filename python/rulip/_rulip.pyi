@@ -1,0 +1,547 @@
+"""The types of rulip's native half.
+
+Here: every class and function of the built module. Not here: what the package adds on top of it.
+Thread: the one that runs the loop, where nothing else is said.
+Invariant: stubtest finds no difference between this file and the module.
+
+An instance of Handle, TimerHandle, Future, Task or Transport is, to isinstance(), one of asyncio's
+class of the same name: that is why they derive from it here. Their layouts are their own, so two
+of them have bases that no class written in Python could join.
+Times and delays are seconds on the monotonic clock. A slash marks what is taken by position only.
+"""
+
+import asyncio
+import socket
+import sys
+from asyncio.constants import _SendfileMode
+from asyncio.trsock import TransportSocket
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from contextvars import Context
+from traceback import StackSummary
+from types import FrameType, GenericAlias, TracebackType
+from typing import (
+    Any,
+    Literal,
+    Never,
+    Protocol,
+    Self,
+    TextIO,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    final,
+    overload,
+    type_check_only,
+)
+
+from _typeshed import FileDescriptorLike
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "EventLoop",
+    "Future",
+    "Handle",
+    "Sleep",
+    "Task",
+    "TimerHandle",
+    "Transport",
+    "__version__",
+    "_pending_tasks",
+    "_set_transport_class",
+    "sleep",
+]
+
+__version__: str
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_Ts = TypeVarTuple("_Ts")
+
+if sys.version_info >= (3, 12):
+    _CoroutineLike: TypeAlias = Coroutine[Any, Any, _T_co]
+else:
+    _CoroutineLike: TypeAlias = Generator[Any, None, _T_co] | Coroutine[Any, Any, _T_co]
+
+@type_check_only
+class _TaskFactory(Protocol):
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coro: _CoroutineLike[_T], /
+    ) -> asyncio.Future[_T]: ...
+
+@disjoint_base
+class Handle(asyncio.Handle):
+    """A scheduled callback. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _callback(self) -> Callable[..., object] | None:
+        """The callback, None once cancelled."""
+    @property
+    def _args(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+        """The positional arguments, None once cancelled."""
+    @property
+    def _context(self) -> Context:
+        """The context the callback runs in."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The loop, None once it has let go of the handle."""
+    @property
+    def _cancelled(self) -> bool:  # type: ignore[override]
+        """Whether the callback was cancelled."""
+    @property
+    def _repr(self) -> str | None:
+        """The text from before it was cancelled, in debug mode."""
+    _source_traceback: StackSummary | None
+    """Where it was made, in debug mode."""
+
+    def cancel(self) -> None:
+        """Cancel the callback: it will not run. Does nothing the second time."""
+    def cancelled(self) -> bool:
+        """Return True if the callback was cancelled."""
+    def get_context(self) -> Context:
+        """Return the context the callback runs in."""
+    def _run(self) -> None:
+        """Run the callback now; its exceptions go to the loop's exception handler."""
+
+@final
+class TimerHandle(asyncio.TimerHandle, Handle):  # type: ignore[misc]
+    """A callback scheduled for a later time. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _when(self) -> float:
+        """The loop time, in seconds, at which it is due."""
+    @property
+    def _scheduled(self) -> bool:
+        """Whether it is in the loop's schedule."""
+    def when(self) -> float:
+        """Return the loop time, in seconds, at which it is due."""
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __le__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __gt__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __ge__(self, other: asyncio.TimerHandle, /) -> bool: ...
+
+@disjoint_base
+class Future(asyncio.Future[_T]):
+    """A result that is not there yet."""
+
+    _asyncio_future_blocking: bool
+    """Set by an await that yields this future."""
+    _cancel_message: Any
+    """The message given to cancel(), if any."""
+
+    @property
+    def _log_traceback(self) -> bool:
+        """Whether an exception is held that nobody saw."""
+    @_log_traceback.setter
+    def _log_traceback(self, value: Literal[False], /) -> None: ...
+    @property
+    def _state(self) -> Literal["PENDING", "FINISHED", "CANCELLED"]:  # type: ignore[override]
+        """What became of it so far."""
+    @property
+    def _result(self) -> _T | None:
+        """The result, if any."""
+    @property
+    def _exception(self) -> BaseException | None:
+        """The exception, if any."""
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop."""
+    @property
+    def _callbacks(  # type: ignore[override]
+        self,
+    ) -> list[tuple[Callable[[Self], object], Context]] | None:
+        """Who is told when it is done, with the context of each; None if nobody."""
+    @property
+    def _source_traceback(self) -> StackSummary | None:
+        """Where it was made, in debug mode."""
+    def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Make a pending future of this loop, by default of the running one."""
+    def __del__(self) -> None: ...
+    def __iter__(self) -> Generator[Any, None, _T]: ...
+    def __next__(self) -> Any: ...
+    def __await__(self) -> Generator[Any, None, _T]: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def result(self) -> _T:
+        """Return the result or raise the exception; InvalidStateError while pending."""
+    def exception(self) -> BaseException | None:
+        """Return the exception; InvalidStateError while pending, CancelledError if cancelled."""
+    def set_result(self, result: _T, /) -> None:
+        """Mark it done with a result; InvalidStateError if it is done already."""
+    def set_exception(self, exception: type[BaseException] | BaseException, /) -> None:
+        """Mark it done with an exception; InvalidStateError if it is done already."""
+    def add_done_callback(
+        self, callback: Callable[[Self], object], /, *, context: Context | None = None
+    ) -> None:
+        """Have the callback called with the future, in a later turn, when it is done."""
+    def remove_done_callback(self, callback: Callable[[Self], object], /) -> int:
+        """Remove every entry of the callback; return how many there were."""
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it and schedule its callbacks; return False if it is done already."""
+    def cancelled(self) -> bool:
+        """Return True if it was cancelled."""
+    def done(self) -> bool:
+        """Return True if it has a result or an exception, or was cancelled."""
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop it is bound to; RuntimeError if __init__ never ran."""
+    def _make_cancelled_error(self) -> asyncio.CancelledError:
+        """Create the CancelledError to raise."""
+
+# Covariant, as in asyncio: its set_result() always raises.
+@disjoint_base
+class Task(Future[_T_co], asyncio.Task[_T_co]):  # type: ignore[misc, type-var]
+    """A coroutine driven by the loop."""
+
+    _log_destroy_pending: bool
+    """Whether to report it if it dies pending."""
+
+    @property
+    def _coro(self) -> _CoroutineLike[_T_co] | None:
+        """The coroutine."""
+    @property
+    def _context(self) -> Context:
+        """The context the coroutine runs in."""
+    @property
+    def _fut_waiter(self) -> Any | None:
+        """What the task awaits, None while it is queued or running."""
+    @property
+    def _must_cancel(self) -> bool:
+        """Whether it is cancelled at its next step."""
+    @property
+    def _num_cancels_requested(self) -> int:
+        """How many cancellations were requested and not taken back."""
+    def __init__(
+        self,
+        coro: _CoroutineLike[_T_co],
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool = False,
+    ) -> None:
+        """Schedule the coroutine's first step, or run it at once with eager_start."""
+    def __del__(self) -> None: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Request that CancelledError be raised in the coroutine; return False if it is done."""
+    def cancelling(self) -> int:
+        """Return how many cancellations were requested and not taken back."""
+    def uncancel(self) -> int:
+        """Take one cancellation request back; return how many remain."""
+    if sys.version_info >= (3, 12):
+        def get_coro(self) -> _CoroutineLike[_T_co] | None:
+            """Return the coroutine, None if the task was done by its eager start."""
+    else:
+        def get_coro(self) -> _CoroutineLike[_T_co]:
+            """Return the coroutine."""
+
+    def get_context(self) -> Context:
+        """Return the context the coroutine runs in."""
+    def get_name(self) -> str:
+        """Return the name."""
+    def set_name(self, name: object, /) -> None:
+        """Set the name to str(name)."""
+    def set_result(self, result: object, /) -> Never:
+        """Not supported by tasks: RuntimeError."""
+    def set_exception(self, exception: object, /) -> Never:
+        """Not supported by tasks: RuntimeError."""
+    def get_stack(self, *, limit: int | None = None) -> list[FrameType]:
+        """Return at most `limit` frames, of where the coroutine waits or of its traceback."""
+    def print_stack(self, *, limit: int | None = None, file: TextIO | None = None) -> None:
+        """Print the stack or the traceback, by default to sys.stderr."""
+    def task_wakeup(self, future: Any, /) -> None:
+        """Step the task: what it awaited is done."""
+
+@final
+class Sleep(Coroutine[Any, Any, _T_co]):
+    """What sleep() returns: a coroutine, to be awaited once."""
+
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def cr_await(self) -> None:
+        """None: what it waits for is no Python object."""
+    @property
+    def cr_frame(self) -> None:
+        """None: it has no Python frame."""
+    @property
+    def cr_running(self) -> bool:
+        """False: it never runs Python code."""
+    def __del__(self) -> None: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def __iter__(self) -> Generator[Any, Any, _T_co]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any:
+        """Advance; the value is ignored. RuntimeError if it was awaited to its end already."""
+    @overload
+    def throw(
+        self,
+        typ: type[BaseException],
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> Never:
+        """Raise the exception at the await."""
+    @overload
+    def throw(
+        self, typ: BaseException, val: None = None, tb: TracebackType | None = None, /
+    ) -> Never: ...
+    def close(self) -> None:
+        """End it: its timer is cancelled, and nobody is told."""
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the wait; return False if nobody waits."""
+
+@overload
+def sleep(delay: float) -> Sleep[None]:
+    """Return a coroutine that completes after `delay` seconds; at once, but a turn later, for 0."""
+
+@overload
+def sleep(delay: float, result: _T) -> Sleep[_T]: ...
+
+@final
+class Transport(asyncio.Transport):
+    """A TCP or Unix stream transport. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _sock(self) -> socket.socket | None:
+        """The Python socket, None once closed."""
+    @property
+    def _sock_fd(self) -> int:
+        """The descriptor's number, negative once closed."""
+    @property
+    def _protocol(self) -> asyncio.BaseProtocol | None:
+        """The protocol, None once it was told that the connection is lost."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The event loop, None once closed."""
+    @property
+    def _server(self) -> Any | None:
+        """The server that accepted the connection, if any."""
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What get_extra_info() knows."""
+    @property
+    def _closing(self) -> bool:
+        """Whether it is closing or closed."""
+    @property
+    def _paused(self) -> bool:
+        """Whether reading is paused."""
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""
+    @property
+    def _eof(self) -> bool:
+        """Whether write_eof() was called."""
+    @property
+    def _conn_lost(self) -> int:
+        """Not 0 once the connection is lost."""
+    @property
+    def _empty_waiter(self) -> Future[None] | None:
+        """Set while sendfile owns the socket."""
+    @property
+    def _start_tls_compatible(self) -> bool:
+        """True: loop.start_tls() accepts this transport."""
+    @_start_tls_compatible.setter
+    def _start_tls_compatible(self, value: object, /) -> None: ...
+    @property
+    def _sendfile_compatible(self) -> _SendfileMode:
+        """How sendfile may be done."""
+    def __del__(self) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview[Any], /) -> None:
+        """Write bytes without blocking; RuntimeError after write_eof(), TypeError for no bytes."""
+    def writelines(self, chunks: Iterable[bytes | bytearray | memoryview[Any]], /) -> None:
+        """Write several chunks of bytes, as write() does with each."""
+    def write_eof(self) -> None:
+        """Close the writing half once what is buffered is sent."""
+    def can_write_eof(self) -> Literal[True]:
+        """Return True."""
+    def close(self) -> None:
+        """Close once what is buffered is sent."""
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+    def is_closing(self) -> bool:
+        """Return True if closing or closed."""
+    def pause_reading(self) -> None:
+        """Stop calling data_received()."""
+    def resume_reading(self) -> None:
+        """Call data_received() again."""
+    def is_reading(self) -> bool:
+        """Return True if neither paused nor closing."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Switch to another protocol."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+    @overload
+    def get_extra_info(
+        self, name: Literal["socket"], default: TransportSocket | None = None
+    ) -> TransportSocket:
+        """Return what is known about the connection: "socket", "peername", "sockname", ..."""
+    @overload
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be sent."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the (low, high) water marks, in bytes."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks, in bytes; ValueError unless 0 <= low <= high."""
+    def _force_close(self, exc: BaseException | None = None, /) -> None:
+        """Close at once, with an error for connection_lost()."""
+    def _fatal_error(self, exc: BaseException, message: str = ..., /) -> None:
+        """Report an error to the loop's exception handler and close at once."""
+    def _make_empty_waiter(self) -> Future[None]:
+        """Return a future that is done when nothing is left to write; refuse writes until then."""
+    def _reset_empty_waiter(self) -> None:
+        """Allow writes again."""
+
+@disjoint_base
+class EventLoop:
+    """The native half of rulip.Loop: turns, timers, tasks, watched descriptors."""
+
+    slow_callback_duration: float
+    """Seconds after which debug mode reports a callback."""
+    _thread_id: int | None
+    """The identity of the thread that runs the loop, or None."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make a loop that is not running; OSError if the system refuses it a poller."""
+    def __hash__(self) -> int: ...
+    def call_soon(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> Handle:
+        """Schedule a callback for the next turn; RuntimeError if the loop is closed."""
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[*_Ts], object],
+        /,
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> Handle:
+        """Schedule a callback from any thread; RuntimeError if the loop is closed."""
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*_Ts], object],
+        /,
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Schedule a callback for `delay` seconds from now; RuntimeError if the loop is closed."""
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        /,
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Schedule a callback for the loop time `when`, in seconds; RuntimeError if closed."""
+    def time(self) -> float:
+        """Return the loop's time: seconds on the monotonic clock."""
+    def create_future(self) -> Future[Any]:
+        """Return a new Future of this loop."""
+    if sys.version_info >= (3, 13):
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            /,
+            *,
+            name: object = None,
+            context: Context | None = None,
+            eager_start: bool | None = None,
+        ) -> Task[_T]:
+            """Schedule a coroutine, or have the task factory do it; RuntimeError if closed."""
+    else:
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            /,
+            *,
+            name: object = None,
+            context: Context | None = None,
+        ) -> Task[_T]:
+            """Schedule a coroutine, or have the task factory do it; RuntimeError if closed."""
+
+    def set_task_factory(self, factory: _TaskFactory | None, /) -> None:
+        """Set what create_task() calls, None for Task; TypeError for what cannot be called."""
+    def get_task_factory(self) -> _TaskFactory | None:
+        """Return the task factory, or None."""
+    def get_debug(self) -> bool:
+        """Return whether debug mode is on."""
+    def set_debug(self, enabled: bool, /) -> None:
+        """Switch debug mode."""
+    def stop(self) -> None:
+        """Stop after the current turn."""
+    def is_running(self) -> bool:
+        """Return whether the loop runs."""
+    def is_closed(self) -> bool:
+        """Return whether the loop was closed."""
+    def add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], /, *args: *_Ts
+    ) -> None:
+        """Call a callback whenever the descriptor can be read; RuntimeError if a transport's."""
+    def add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], /, *args: *_Ts
+    ) -> None:
+        """Call a callback whenever the descriptor can be written; RuntimeError if a transport's."""
+    def remove_reader(self, fd: FileDescriptorLike, /) -> bool:
+        """Stop watching for reading; return whether it was watched."""
+    def remove_writer(self, fd: FileDescriptorLike, /) -> bool:
+        """Stop watching for writing; return whether it was watched."""
+    def _add_callback(self, handle: Handle, /) -> None:
+        """Queue an existing handle, unless it is cancelled."""
+    def _check_closed(self) -> None:
+        """Raise RuntimeError if the loop was closed."""
+    def _run(self) -> None:
+        """Run turns until stop(); RuntimeError if the loop runs already or is closed."""
+    def _shutdown(self) -> None:
+        """Let go of everything and become closed; RuntimeError while running."""
+    def _doorbell(self) -> int:
+        """Return a descriptor that wakes the loop, for signal.set_wakeup_fd()."""
+    def _add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], /, *args: *_Ts
+    ) -> Handle:
+        """Watch a descriptor for reading, whoever uses it; return the callback's handle."""
+    def _add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], /, *args: *_Ts
+    ) -> Handle:
+        """Watch a descriptor for writing, whoever uses it; return the callback's handle."""
+    def _remove_reader(self, fd: FileDescriptorLike, /) -> bool:
+        """Stop watching for reading; return whether it was watched."""
+    def _remove_writer(self, fd: FileDescriptorLike, /) -> bool:
+        """Stop watching for writing; return whether it was watched."""
+    def _ensure_fd_no_transport(self, fd: FileDescriptorLike, /) -> None:
+        """Raise RuntimeError if a transport uses the descriptor, ValueError if it is none."""
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        /,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        server: Any | None = None,
+    ) -> Transport:
+        """Make a stream transport of a connected socket; the waiter is told when it has begun."""
+    def _accept(
+        self,
+        sock: socket.socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        backlog: int,
+        server: Any | None,
+        /,
+    ) -> None:
+        """Accept connections on a listening socket, at most `backlog` of them per turn."""
+    def _stop_accept(self, sock: socket.socket, /) -> bool:
+        """Stop accepting on a listening socket; return whether it was accepting."""
+
+def _pending_tasks(loop: EventLoop) -> list[Task[Any]]:
+    """The native tasks of a loop that are not done. Thread: any; TypeError for another loop."""
+
+def _set_transport_class(cls: type[asyncio.Transport]) -> None:
+    """The class that transports answer as their own; called once, by the package."""
