@@ -108,6 +108,8 @@ pub(crate) struct LoopState {
     pub(crate) published: Cell<bool>,
     /// Pending native tasks, for `all_tasks()`.
     pub(crate) tasks: RefCell<slab::Slab<Unowned<Task>>>,
+    /// Bytes that wait in them.
+    pub(crate) unflushed_bytes: Cell<usize>,
     /// Transports with writes of this turn to flush.
     pub(crate) unflushed: RefCell<Vec<Ref<StreamTransport>>>,
     /// What reads go into before they become bytes objects.
@@ -171,6 +173,7 @@ impl LoopState {
             current: Cell::new(None),
             published: Cell::new(false),
             tasks: RefCell::new(slab::Slab::new()),
+            unflushed_bytes: Cell::new(0),
             unflushed: RefCell::new(Vec::new()),
             scratch: Cell::new(Vec::new()),
             doorbell: RefCell::new(None),

@@ -30,6 +30,10 @@ type This = Ref<LoopState>;
 /// Every so many turns the doorbell is emptied even if no wait was cut short by it.
 const TURNS_PER_DOORBELL_CHECK: u32 = 4096;
 
+/// Past this many bytes written, a turn's writes leave before its end: more would only fall out
+/// of the cache, and make the heap grow and shrink.
+const FLUSH_WITHIN_TURN: usize = 64 * 1024;
+
 /// `_run()`: turns until `stop()`.
 pub(crate) fn run(this: &This) -> Res<Obj> {
     this.check_closed()?;
@@ -84,6 +88,12 @@ fn turn(this: &This) -> Res<()> {
         result = if this.debug.get() { run_watched(this, job) } else { run_job(this, job) };
         if result.is_err() {
             break;
+        }
+        if this.unflushed_bytes.get() > FLUSH_WITHIN_TURN {
+            result = flush(this);
+            if result.is_err() {
+                break;
+            }
         }
     }
     engine.end_turn();
@@ -215,6 +225,7 @@ fn describe(subject: &Obj) -> Res<String> {
 /// Sends what this turn's jobs wrote, one send per transport.
 pub(crate) fn flush(this: &This) -> Res<()> {
     let mut first = FirstError::default();
+    this.unflushed_bytes.set(0);
     // A protocol told to resume may write again: until nobody has anything left.
     loop {
         let mut transports = this.unflushed.take();

@@ -30,8 +30,9 @@ impl Ref<StreamTransport> {
             snapshot(data)?
         };
         self.check_may_write("write")?;
+        let len = chunk.as_ref().len();
         let duty = self.stream.borrow_mut().write(chunk);
-        self.after_write(duty)
+        self.after_write(duty, len)
     }
 
     /// `writelines(chunks)`: one send for all of them.
@@ -45,8 +46,9 @@ impl Ref<StreamTransport> {
         }
         self.check_may_write("writelines")?;
         for chunk in owned {
+            let len = chunk.as_ref().len();
             let duty = self.stream.borrow_mut().write(chunk);
-            self.after_write(duty)?;
+            self.after_write(duty, len)?;
         }
         Ok(())
     }
@@ -69,9 +71,9 @@ impl Ref<StreamTransport> {
     }
 
     #[inline]
-    fn after_write(&self, duty: WriteDuty<Bytes>) -> Res<()> {
+    fn after_write(&self, duty: WriteDuty<Bytes>, len: usize) -> Res<()> {
         match duty {
-            WriteDuty::Deferred => self.flush_at_end_of_turn(),
+            WriteDuty::Deferred => self.flush_at_end_of_turn(len),
             WriteDuty::FlushNow => self.flush(),
             WriteDuty::Blocked => self.tell_flow(),
             WriteDuty::Ignored(chunk) => {
@@ -95,14 +97,13 @@ impl Ref<StreamTransport> {
         self.unflushed.get() && self.loop_.get().is_some_and(|loop_| loop_.in_turn())
     }
 
-    fn flush_at_end_of_turn(&self) -> Res<()> {
-        if self.unflushed.get() {
-            return Ok(());
-        }
+    fn flush_at_end_of_turn(&self, len: usize) -> Res<()> {
         match self.loop_.get() {
             Some(loop_) if loop_.in_turn() => {
-                self.unflushed.set(true);
-                loop_.unflushed.borrow_mut().push(self.clone());
+                loop_.unflushed_bytes.set(loop_.unflushed_bytes.get() + len);
+                if !self.unflushed.replace(true) {
+                    loop_.unflushed.borrow_mut().push(self.clone());
+                }
                 Ok(())
             }
             _ => self.flush(),
