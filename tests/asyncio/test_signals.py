@@ -221,11 +221,20 @@ def test_system_calls_go_on_after_a_handled_signal(loop):
     loop.remove_signal_handler(signal.SIGUSR1)
 
 
-# Plain handlers
+# Plain handlers: asyncio waits for signals only while it has a handler of its own. Without one
+# a signal in the moment before it blocks is not noticed (tests/rulip/test_signal_delivery.py).
 
 
-def test_a_plain_handler_runs_while_the_loop_waits(loop):
+@pytest.fixture
+def watching_loop(loop: asyncio.AbstractEventLoop) -> Iterator[asyncio.AbstractEventLoop]:
+    loop.add_signal_handler(signal.SIGUSR2, print)
+    yield loop
+    loop.remove_signal_handler(signal.SIGUSR2)
+
+
+def test_a_plain_handler_runs_while_the_loop_waits(watching_loop):
     """signal.signal without the loop's knowledge: the handler does not wait for another event."""
+    loop = watching_loop
     seen: list[int] = []
     waiting = threading.Event()
     previous = signal.signal(signal.SIGUSR1, lambda number, frame: (seen.append(number), end()))
@@ -246,7 +255,9 @@ def test_a_plain_handler_runs_while_the_loop_waits(loop):
     assert seen == [signal.SIGUSR1]
 
 
-def test_an_exception_of_a_plain_handler_leaves_the_loop(loop):
+def test_an_exception_of_a_plain_handler_leaves_the_loop(watching_loop):
+    loop = watching_loop
+
     class Bomb(Exception):
         pass
 
