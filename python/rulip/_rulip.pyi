@@ -257,10 +257,9 @@ class Task(Future[_T_co], asyncio.Task[_T_co]):  # type: ignore[misc, type-var]
 class Sleep(Coroutine[Any, Any, _T_co]):
     """What sleep() returns: a coroutine, to be awaited once."""
 
-    @property
-    def __name__(self) -> str: ...
-    @property
-    def __qualname__(self) -> str: ...
+    __name__: str
+    __qualname__: str
+
     @property
     def cr_await(self) -> None:
         """None: what it waits for is no Python object."""
