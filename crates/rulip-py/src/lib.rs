@@ -19,6 +19,7 @@ pub(crate) mod handle;
 pub(crate) mod imports;
 pub(crate) mod loop_state;
 pub(crate) mod names;
+pub(crate) mod rare;
 pub(crate) mod task;
 pub(crate) mod transport;
 

@@ -26,4 +26,4 @@ pub(crate) mod value;
 pub(crate) use error::{Raised, Res};
 pub(crate) use native::Ref;
 pub(crate) use object::Obj;
-pub(crate) use slot::{EitherSlot, RefSlot, Slot};
+pub(crate) use slot::{EitherSlot, NumberOrObj, RefSlot, Slot};

@@ -197,6 +197,12 @@ impl<T: Native> Ref<T> {
         }
     }
 
+    /// As [`Ref::downcast`], taking the reference over.
+    #[inline]
+    pub(crate) fn try_from_obj(obj: Obj) -> Option<Self> {
+        if Self::downcast(&obj).is_some() { Some(Self(obj, PhantomData)) } else { None }
+    }
+
     #[inline]
     pub(crate) fn as_obj(&self) -> &Obj {
         &self.0

@@ -175,66 +175,152 @@ impl Visit {
 }
 
 /// An optional reference to any object, which knows whether that is a native `T`: asking costs a
-/// flag, not a walk through the class's bases.
+/// bit, not a walk through the class's bases.
 pub(crate) struct EitherSlot<T: Native> {
-    slot: Slot,
-    /// What `slot` holds is a `T`, or derives from it.
-    native: Cell<bool>,
+    /// A pointer, with the lowest bit set where it is a `T` or derives from it.
+    word: Cell<usize>,
     kind: PhantomData<T>,
 }
 
 impl<T: Native> EitherSlot<T> {
+    /// Objects are aligned: the lowest bit is free.
+    const NATIVE: usize = 1;
+
     #[inline]
     pub(crate) fn empty() -> Self {
-        Self { slot: Slot::empty(), native: Cell::new(false), kind: PhantomData }
+        Self { word: Cell::new(0), kind: PhantomData }
     }
 
     #[inline]
     pub(crate) fn native(value: &Ref<T>) -> Self {
-        Self { slot: Slot::new(Some(value.to_obj())), native: Cell::new(true), kind: PhantomData }
+        let word = value.to_obj().into_ptr() as usize | Self::NATIVE;
+        Self { word: Cell::new(word), kind: PhantomData }
     }
 
     pub(crate) fn set(&self, value: Obj) {
-        drop(self.take());
-        self.native.set(Ref::<T>::downcast(&value).is_some());
-        self.slot.set(Some(value));
+        let mark = if Ref::<T>::downcast(&value).is_some() { Self::NATIVE } else { 0 };
+        let old = self.take();
+        self.word.set(value.into_ptr() as usize | mark);
+        drop(old);
+    }
+
+    #[inline]
+    fn ptr(&self) -> *mut c::PyObject {
+        (self.word.get() & !Self::NATIVE) as *mut c::PyObject
     }
 
     /// A new reference, if it is a native `T`.
     #[inline]
     pub(crate) fn get_native(&self) -> Option<Ref<T>> {
-        if !self.native.get() {
+        if self.word.get() & Self::NATIVE == 0 {
             return None;
         }
-        // SAFETY: the flag is set only with a T in the slot, and cleared before the slot changes.
-        self.slot.get().map(|obj| unsafe { Ref::from_obj_unchecked(obj) })
+        // SAFETY: the mark stands only beside a pointer to a T, whose reference we own.
+        Some(unsafe { Ref::from_obj_unchecked(Obj::from_borrowed(self.ptr())) })
     }
 
     #[inline]
     pub(crate) fn get(&self) -> Option<Obj> {
-        self.slot.get()
+        let ptr = self.ptr();
+        // SAFETY: a pointer that is not null is one whose reference we own.
+        (!ptr.is_null()).then(|| unsafe { Obj::from_borrowed(ptr) })
     }
 
     pub(crate) fn get_or_none(&self) -> Obj {
-        self.slot.get_or_none()
+        self.get().unwrap_or_else(Obj::none)
     }
 
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
-        self.slot.is_set()
+        self.word.get() != 0
     }
 
     #[inline]
     pub(crate) fn is(&self, other: &Obj) -> bool {
-        self.slot.is(other)
+        self.ptr() == other.as_ptr()
     }
 
+    #[inline]
     pub(crate) fn take(&self) -> Option<Obj> {
-        self.native.set(false);
-        self.slot.take()
+        let ptr = self.ptr();
+        self.word.set(0);
+        // SAFETY: our reference moves out.
+        (!ptr.is_null()).then(|| unsafe { Obj::from_owned_unchecked(ptr) })
     }
 
     pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
-        self.slot.visit(visit)
+        visit.raw(self.ptr())
+    }
+}
+
+impl<T: Native> Drop for EitherSlot<T> {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+/// One word that holds a number until it holds an object.
+pub(crate) struct NumberOrObj(Cell<usize>);
+
+impl NumberOrObj {
+    /// Objects are aligned: a set lowest bit marks a number.
+    const NUMBER: usize = 1;
+
+    #[inline]
+    pub(crate) fn number(number: usize) -> Self {
+        Self(Cell::new(number << 1 | Self::NUMBER))
+    }
+
+    /// The number, while no object is held.
+    #[inline]
+    pub(crate) fn as_number(&self) -> Option<usize> {
+        let word = self.0.get();
+        (word & Self::NUMBER != 0).then_some(word >> 1)
+    }
+
+    pub(crate) fn set_number(&self, number: usize) {
+        drop(self.take());
+        self.0.set(number << 1 | Self::NUMBER);
+    }
+
+    pub(crate) fn set_obj(&self, obj: Obj) {
+        let old = self.take();
+        self.0.set(obj.into_ptr() as usize);
+        drop(old);
+    }
+
+    /// A new reference to the object, if one is held.
+    pub(crate) fn get_obj(&self) -> Option<Obj> {
+        match self.as_number() {
+            Some(_) => None,
+            // SAFETY: without the mark the word is a pointer whose reference we own.
+            None => Some(unsafe { Obj::from_borrowed(self.0.get() as *mut c::PyObject) }),
+        }
+    }
+
+    fn take(&self) -> Option<Obj> {
+        match self.as_number() {
+            Some(_) => None,
+            None => {
+                let word = self.0.replace(Self::NUMBER);
+                // SAFETY: without the mark the word is a pointer whose reference moves out.
+                Some(unsafe { Obj::from_owned_unchecked(word as *mut c::PyObject) })
+            }
+        }
+    }
+
+    pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        match self.as_number() {
+            Some(_) => Ok(()),
+            None => visit.raw(self.0.get() as *mut c::PyObject),
+        }
+    }
+}
+
+impl Drop for NumberOrObj {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }

@@ -16,7 +16,7 @@
 pub(crate) mod iter;
 pub(crate) mod slots;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use pyo3::ffi as c;
@@ -28,6 +28,7 @@ use crate::ffi::slot::Visit;
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, context, value};
 use crate::handle::Handle;
 use crate::loop_state::{Job, LoopState};
+use crate::rare::Rare;
 use crate::task::Task;
 use crate::{imports, names};
 
@@ -39,12 +40,11 @@ pub(crate) enum State {
     Cancelled,
 }
 
-/// Who is told when a future is done.
-pub(crate) enum Callback {
-    /// A native task that awaits it.
-    Task(Ref<Task>),
-    /// `add_done_callback(callback, context=context)`.
-    Python { callback: Obj, context: Obj },
+/// Who is told when a future is done: a native task that awaits it, by itself, or a callable of
+/// `add_done_callback`, with the context to call it in.
+pub(crate) struct Callback {
+    subject: Obj,
+    context: Option<Obj>,
 }
 
 /// A word in every future, for the few that have more than one callback.
@@ -59,6 +59,8 @@ struct Details {
     /// The `CancelledError` that ended a task, raised once by whoever asks first.
     cancelled_error: Option<Obj>,
     source_traceback: Option<Obj>,
+    /// What a task's next step throws: it yielded the wrong thing.
+    thrown: Option<Obj>,
 }
 
 /// The body of `_rulip.Future`.
@@ -69,7 +71,7 @@ pub(crate) struct Future {
     /// The first callback, and only then the others: most futures have one.
     first: Cell<Option<Callback>>,
     rest: Cell<Option<Others>>,
-    details: RefCell<Option<Box<Details>>>,
+    details: Rare<Details>,
     dict: Cell<*mut c::PyObject>,
     weakrefs: Cell<*mut c::PyObject>,
     state: Cell<State>,
@@ -104,17 +106,19 @@ unsafe impl Native for Future {
             rest.iter().flat_map(|list| list.iter()).try_for_each(|callback| callback.visit(visit));
         self.rest.set(rest);
         seen?;
-        let Ok(details) = self.details.try_borrow() else { return Ok(()) };
-        let Some(details) = details.as_ref() else { return Ok(()) };
-        [
-            &details.exception_traceback,
-            &details.cancel_message,
-            &details.cancelled_error,
-            &details.source_traceback,
-        ]
-        .into_iter()
-        .flatten()
-        .try_for_each(|obj| visit.obj(obj))
+        let seen = self.details.read(|details| {
+            [
+                &details.exception_traceback,
+                &details.cancel_message,
+                &details.cancelled_error,
+                &details.source_traceback,
+                &details.thrown,
+            ]
+            .into_iter()
+            .flatten()
+            .try_for_each(|obj| visit.obj(obj))
+        });
+        seen.unwrap_or(Ok(()))
     }
 
     fn clear(&self) {
@@ -149,12 +153,26 @@ unsafe impl Extends<Self> for Future {}
 
 impl Callback {
     fn visit(&self, visit: &Visit) -> Result<(), c_int> {
-        match self {
-            Self::Task(task) => visit.obj(task.as_obj()),
-            Self::Python { callback, context } => {
-                visit.obj(callback).and_then(|()| visit.obj(context))
+        visit.obj(&self.subject)?;
+        self.context.iter().try_for_each(|context| visit.obj(context))
+    }
+
+    /// As a callable with its context, made where it is a task.
+    fn into_python(self) -> Res<(Obj, Obj)> {
+        match (self.context, Ref::<Task>::downcast(&self.subject)) {
+            (Some(context), _) => Ok((self.subject, context)),
+            (None, Some(task)) => {
+                let context = task.context();
+                Ok((self.subject.attr(&names::get().wakeup)?, context))
             }
+            (None, None) => Ok((self.subject, Obj::none())),
         }
+    }
+}
+
+impl Clone for Callback {
+    fn clone(&self) -> Self {
+        Self { subject: self.subject.clone(), context: self.context.clone() }
     }
 }
 
@@ -181,7 +199,7 @@ impl Future {
             result: Slot::empty(),
             first: Cell::new(None),
             rest: Cell::new(None),
-            details: RefCell::new(None),
+            details: Rare::new(),
             dict: Cell::new(std::ptr::null_mut()),
             weakrefs: Cell::new(std::ptr::null_mut()),
             state: Cell::new(State::Pending),
@@ -210,7 +228,9 @@ impl Future {
     #[cold]
     pub(crate) fn note_source(&self) -> Res<()> {
         let stack = crate::handle::current_stack()?;
-        self.details.borrow_mut().get_or_insert_default().source_traceback = stack;
+        drop(
+            self.details.change(|details| std::mem::replace(&mut details.source_traceback, stack)),
+        );
         Ok(())
     }
 
@@ -259,28 +279,25 @@ impl Future {
     }
 
     pub(crate) fn source_traceback(&self) -> Option<Obj> {
-        self.details.borrow().as_ref().and_then(|details| details.source_traceback.clone())
+        self.details.read(|details| details.source_traceback.clone()).flatten()
     }
 
     pub(crate) fn set_cancel_message(&self, message: Option<Obj>) {
-        if message.is_none() && self.details.borrow().is_none() {
+        if message.is_none() && !self.details.is_used() {
             return;
         }
-        let old = {
-            let details = &mut *self.details.borrow_mut();
-            std::mem::replace(&mut details.get_or_insert_default().cancel_message, message)
-        };
-        drop(old);
+        drop(
+            self.details.change(|details| std::mem::replace(&mut details.cancel_message, message)),
+        );
     }
 
     pub(crate) fn cancel_message(&self) -> Option<Obj> {
-        self.details.borrow().as_ref().and_then(|details| details.cancel_message.clone())
+        self.details.read(|details| details.cancel_message.clone()).flatten()
     }
 
     /// The `CancelledError` to raise: the one that ended the task, once, or a new one.
     pub(crate) fn make_cancelled_error(&self) -> Res<Obj> {
-        let kept =
-            self.details.borrow_mut().as_mut().and_then(|details| details.cancelled_error.take());
+        let kept = self.details.change_used(|details| details.cancelled_error.take()).flatten();
         if let Some(error) = kept {
             return Ok(error);
         }
@@ -291,8 +308,17 @@ impl Future {
     }
 
     pub(crate) fn keep_cancelled_error(&self, error: Obj) {
-        let old = self.details.borrow_mut().get_or_insert_default().cancelled_error.replace(error);
-        drop(old);
+        drop(self.details.change(|details| details.cancelled_error.replace(error)));
+    }
+
+    /// A task's next step throws this.
+    pub(crate) fn set_thrown(&self, error: Obj) {
+        drop(self.details.change(|details| details.thrown.replace(error)));
+    }
+
+    #[inline]
+    pub(crate) fn take_thrown(&self) -> Option<Obj> {
+        self.details.change_used(|details| details.thrown.take()).flatten()
     }
 
     /// The exception, marked as seen, with the traceback it came with.
@@ -300,7 +326,7 @@ impl Future {
         let exc = self.result.get()?;
         self.log_traceback.set(false);
         let traceback =
-            self.details.borrow_mut().as_mut().and_then(|d| d.exception_traceback.take());
+            self.details.change_used(|details| details.exception_traceback.take()).flatten();
         // Also where it came with none: raising it again must not let the traceback grow.
         exc.set_traceback(traceback.as_ref());
         Some(exc)
@@ -309,7 +335,7 @@ impl Future {
     /// Adds a waiting task; only while pending.
     #[inline]
     pub(crate) fn add_waiter(&self, task: Ref<Task>) {
-        self.add_callback(Callback::Task(task));
+        self.add_callback(Callback { subject: task.into_obj(), context: None });
     }
 
     #[inline]
@@ -339,27 +365,13 @@ impl Future {
 
     /// Every callback, in order, as (callable, context) pairs.
     fn callbacks(&self) -> Res<Vec<(Obj, Obj)>> {
-        let names = names::get();
-        let pair = |callback: &Callback| match callback {
-            Callback::Task(task) => (Err(task.clone()), None),
-            Callback::Python { callback, context } => (Ok(callback.clone()), Some(context.clone())),
-        };
         let first = self.first.take();
         let rest = self.rest.take();
-        let found: Vec<_> =
-            first.iter().chain(rest.iter().flat_map(|list| list.iter())).map(pair).collect();
+        let found: Vec<Callback> =
+            first.iter().chain(rest.iter().flat_map(|list| list.iter())).cloned().collect();
         self.first.set(first);
         self.rest.set(rest);
-        found
-            .into_iter()
-            .map(|(callable, context)| match callable {
-                Ok(callable) => Ok((callable, context.unwrap_or_else(Obj::none))),
-                Err(task) => {
-                    let context = task.context();
-                    Ok((task.as_obj().attr(&names.wakeup)?, context))
-                }
-            })
-            .collect()
+        found.into_iter().map(Callback::into_python).collect()
     }
 }
 
@@ -398,7 +410,11 @@ impl Ref<Future> {
         self.ensure_pending()?;
         let traceback = exc.traceback();
         if traceback.is_some() {
-            self.details.borrow_mut().get_or_insert_default().exception_traceback = traceback;
+            drop(
+                self.details.change(|details| {
+                    std::mem::replace(&mut details.exception_traceback, traceback)
+                }),
+            );
         }
         self.result.set(Some(exc));
         self.state.set(State::Failed);
@@ -440,27 +456,27 @@ impl Ref<Future> {
     fn schedule(&self, callback: Callback) -> Res<()> {
         let Some(loop_) = self.native_loop() else { return self.schedule_foreign(callback) };
         loop_.check_closed()?;
-        match callback {
-            Callback::Task(task) => loop_.push(Job::Task(task)),
-            Callback::Python { callback, context } => {
-                let handle =
-                    Handle::new(&loop_, callback, InlineArgs::one(self.to_obj()), Some(context))?;
-                loop_.push(Job::Handle(handle));
-            }
-        }
+        let Callback { subject, context } = callback;
+        let job = match context {
+            Some(context) => Job::Handle(Handle::new(
+                &loop_,
+                subject,
+                InlineArgs::one(self.to_obj()),
+                Some(context),
+            )?),
+            None => match Ref::<Task>::try_from_obj(subject) {
+                Some(task) => Job::Task(task),
+                None => return Ok(()),
+            },
+        };
+        loop_.push(job);
         Ok(())
     }
 
     /// On somebody else's loop: through its `call_soon`.
     fn schedule_foreign(&self, callback: Callback) -> Res<()> {
         let names = names::get();
-        let (callable, context) = match callback {
-            Callback::Task(task) => {
-                let context = task.context();
-                (task.as_obj().attr(&names.wakeup)?, context)
-            }
-            Callback::Python { callback, context } => (callback, context),
-        };
+        let (callable, context) = callback.into_python()?;
         let loop_ = self.loop_obj()?;
         loop_
             .method_kw(&names.call_soon, &[&callable, self.as_obj()], &names.context, &context)
@@ -476,7 +492,7 @@ impl Ref<Future> {
             Some(context) => context,
             None => context::copy_current()?,
         };
-        let callback = Callback::Python { callback, context };
+        let callback = Callback { subject: callback, context: Some(context) };
         if self.is_done() {
             return self.schedule(callback);
         }
@@ -503,10 +519,8 @@ impl Ref<Future> {
             .into_iter()
             .chain(self.rest.take().map(|rest| *rest).unwrap_or_default());
         for entry in list {
-            let gone = match &entry {
-                Callback::Task(_) => false,
-                Callback::Python { callback, .. } => matching.iter().any(|seen| seen.is(callback)),
-            };
+            let gone =
+                entry.context.is_some() && matching.iter().any(|seen| seen.is(&entry.subject));
             if gone { removed.push(entry) } else { kept.push(entry) }
         }
         let mut kept = kept.into_iter();

@@ -32,6 +32,7 @@ use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::loop_state::LoopState;
+use crate::rare::Rare;
 use crate::{imports, names};
 
 /// What only debug mode needs.
@@ -56,7 +57,7 @@ pub(crate) struct Handle {
     weakrefs: Cell<*mut c::PyObject>,
     /// It is run again and again: a watched descriptor's callback, a signal's.
     lasting: Cell<bool>,
-    details: Cell<Option<Box<Details>>>,
+    details: Rare<Details>,
 }
 
 /// The body of `_rulip.TimerHandle`.
@@ -139,7 +140,7 @@ impl Handle {
             loop_: RefSlot::new(Some(loop_.clone())),
             weakrefs: Cell::new(std::ptr::null_mut()),
             lasting: Cell::new(false),
-            details: Cell::new(None),
+            details: Rare::new(),
         }
     }
 
@@ -175,40 +176,19 @@ impl Handle {
     #[cold]
     fn note_source(&self) -> Res<()> {
         let traceback = current_stack()?;
-        self.with_details(|details| details.source_traceback = traceback);
+        drop(
+            self.details
+                .change(|details| std::mem::replace(&mut details.source_traceback, traceback)),
+        );
         Ok(())
     }
 
-    /// Looks at or changes the details; they are out of reach meanwhile.
-    fn with_details<R>(&self, f: impl FnOnce(&mut Details) -> R) -> R {
-        let mut details = self.details.take().unwrap_or_default();
-        let result = f(&mut details);
-        self.details.set(Some(details));
-        result
-    }
-
     fn source_traceback(&self) -> Option<Obj> {
-        self.details.take().and_then(|details| {
-            let found = details.source_traceback.clone();
-            self.details.set(Some(details));
-            found
-        })
+        self.details.read(|details| details.source_traceback.clone()).flatten()
     }
 
     fn kept_repr(&self) -> Option<Obj> {
-        self.details.take().and_then(|details| {
-            let found = details.repr.clone();
-            self.details.set(Some(details));
-            found
-        })
-    }
-
-    /// Debug mode keeps callbacks, to name them.
-    fn is_watched(&self) -> bool {
-        let details = self.details.take();
-        let watched = details.is_some();
-        self.details.set(details);
-        watched
+        self.details.read(|details| details.repr.clone()).flatten()
     }
 
     /// Drops what it holds without calling it cancelled: it has run, or never will.
@@ -236,7 +216,7 @@ impl Handle {
         {
             // Kept for "Executing <Handle...> took ..." and its like.
             let text = slots::describe(this)?;
-            this.with_details(|details| details.repr = Some(text));
+            drop(this.details.change(|details| details.repr.replace(text)));
         }
         let callback = this.callback.take();
         let args = this.args.take();
@@ -262,7 +242,7 @@ impl Handle {
         };
         match result {
             Ok(_answer) => {
-                if shared && !this.lasting.get() && !this.is_watched() {
+                if shared && !this.lasting.get() && !this.details.is_used() {
                     this.empty();
                 }
                 Ok(())

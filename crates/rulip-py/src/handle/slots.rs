@@ -111,7 +111,7 @@ fn source_traceback(this: &Ref<Handle>) -> Res<Obj> {
 
 fn set_source_traceback(this: &Ref<Handle>, value: Option<&Obj>) -> Res<()> {
     let value = value.filter(|value| !value.is_none()).cloned();
-    drop(this.with_details(|details| std::mem::replace(&mut details.source_traceback, value)));
+    drop(this.details.change(|details| std::mem::replace(&mut details.source_traceback, value)));
     Ok(())
 }
 

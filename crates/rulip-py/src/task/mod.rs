@@ -19,15 +19,15 @@ pub(crate) mod sleep;
 pub(crate) mod slots;
 pub(crate) mod step;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::ffi as c;
 
 use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::slot::Visit;
-use crate::ffi::{Obj, Raised, Ref, Res, Slot, call, context, send, value};
+use crate::ffi::{NumberOrObj, Obj, Raised, Ref, Res, Slot, call, context, send, value};
 use crate::future::{self, Future};
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
@@ -45,12 +45,8 @@ pub(crate) struct Task {
     context: Slot,
     /// What it awaits.
     waiter: Slot,
-    /// The name given, if any.
-    name: Slot,
-    /// Its number, of which the name is made while none was given.
-    number: Cell<u64>,
-    /// An exception to throw at the next step: a wrong `yield`.
-    pending_error: RefCell<Option<Box<Obj>>>,
+    /// The name, or the number of which one is made when asked for.
+    name: NumberOrObj,
     cancel_requests: Cell<u32>,
     /// Where it stands in its loop's registry.
     slot: Cell<u32>,
@@ -60,7 +56,7 @@ pub(crate) struct Task {
 }
 
 static TYPE: TypeCell = TypeCell::new();
-static NUMBERS: AtomicU64 = AtomicU64::new(0);
+static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
@@ -77,11 +73,7 @@ unsafe impl Native for Task {
         self.coro.visit(visit)?;
         self.context.visit(visit)?;
         self.waiter.visit(visit)?;
-        self.name.visit(visit)?;
-        match self.pending_error.try_borrow() {
-            Ok(error) => error.iter().try_for_each(|error| visit.obj(error)),
-            Err(_) => Ok(()),
-        }
+        self.name.visit(visit)
     }
 
     fn clear(&self) {
@@ -90,7 +82,6 @@ unsafe impl Native for Task {
         drop(self.coro.take());
         drop(self.context.take());
         drop(self.waiter.take());
-        drop(self.pending_error.take());
     }
 
     fn weakrefs(&self) -> *mut c::PyObject {
@@ -132,9 +123,7 @@ impl Task {
             coro: Slot::empty(),
             context: Slot::empty(),
             waiter: Slot::empty(),
-            name: Slot::empty(),
-            number: Cell::new(0),
-            pending_error: RefCell::new(None),
+            name: NumberOrObj::number(0),
             cancel_requests: Cell::new(0),
             slot: Cell::new(UNREGISTERED),
             must_cancel: Cell::new(false),
@@ -206,7 +195,7 @@ impl Task {
                 // Attached threads take turns: a load and a store are enough.
                 let number = NUMBERS.load(Ordering::Relaxed) + 1;
                 NUMBERS.store(number, Ordering::Relaxed);
-                self.number.set(number);
+                self.name.set_number(number);
             }
         }
         self.context.set(Some(context));
@@ -220,16 +209,16 @@ impl Task {
 
     pub(crate) fn set_name(&self, name: &Obj) -> Res<()> {
         let name = if value::is_exact_str(name) { name.clone() } else { value::str_of(name)? };
-        self.name.set(Some(name));
+        self.name.set_obj(name);
         Ok(())
     }
 
     pub(crate) fn name(&self) -> Res<Obj> {
-        if let Some(name) = self.name.get() {
+        if let Some(name) = self.name.get_obj() {
             return Ok(name);
         }
-        let name = value::str(&format!("Task-{}", self.number.get()))?;
-        self.name.set(Some(name.clone()));
+        let name = value::str(&format!("Task-{}", self.name.as_number().unwrap_or(0)))?;
+        self.name.set_obj(name.clone());
         Ok(name)
     }
 

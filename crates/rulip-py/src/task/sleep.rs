@@ -14,7 +14,7 @@
 //! | elapsed / cancelled | the task is queued, and reads the outcome |
 //! | spent | awaited to its end, thrown into, or closed |
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use rulip_engine::{Deadline, TimerKey};
@@ -30,6 +30,7 @@ use crate::future::iter::thrown;
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
 use crate::names;
+use crate::rare::Rare;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 enum State {
@@ -45,14 +46,12 @@ enum State {
 /// The body of `_rulip.Sleep`.
 pub(crate) struct Sleep {
     task: RefSlot<Task>,
-    /// The value to return; in `Delegated` the parts are in `delegated`.
+    /// The value to return; once cancelled, the message of the cancellation.
     result: Slot,
     delay: Cell<f64>,
-    state: Cell<State>,
     timer: Cell<Option<TimerKey>>,
-    delegated: RefCell<Option<Box<Delegated>>>,
-    /// The message of the cancellation.
-    message: Slot,
+    delegated: Rare<Option<Delegated>>,
+    state: Cell<State>,
 }
 
 /// What stands in for the native wait under a foreign task.
@@ -76,19 +75,17 @@ unsafe impl Native for Sleep {
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         self.task.visit(visit)?;
         self.result.visit(visit)?;
-        self.message.visit(visit)?;
-        match self.delegated.try_borrow() {
-            Ok(parts) => parts.iter().try_for_each(|parts| {
+        let seen = self.delegated.read(|parts| {
+            parts.iter().try_for_each(|parts| {
                 visit.obj(&parts.future).and_then(|()| visit.obj(&parts.timer))
-            }),
-            Err(_) => Ok(()),
-        }
+            })
+        });
+        seen.unwrap_or(Ok(()))
     }
 
     fn clear(&self) {
         drop(self.task.take());
         drop(self.result.take());
-        drop(self.message.take());
         drop(self.delegated.take());
     }
 
@@ -144,7 +141,7 @@ impl Sleep {
         if self.state.get() != State::Waiting {
             return false;
         }
-        self.message.set(message);
+        self.result.set(message);
         self.state.set(State::Cancelled);
         let job = self.leave_timers();
         self.wake();
@@ -204,14 +201,15 @@ impl Sleep {
             &this.result.get_or_none(),
         ])?;
         future.set_attr(&names.asyncio_future_blocking, &Obj::bool(true))?;
-        *this.delegated.borrow_mut() = Some(Box::new(Delegated { future: future.clone(), timer }));
+        let parts = Delegated { future: future.clone(), timer };
+        drop(this.delegated.change(|place| place.replace(parts)));
         this.state.set(State::Delegated);
         Ok(Step::Yield(future))
     }
 
     fn finish_delegated(this: &Ref<Self>) -> Res<Step> {
-        let Some(future) = this.delegated.borrow().as_ref().map(|parts| parts.future.clone())
-        else {
+        let parts = this.delegated.read(|parts| parts.as_ref().map(|parts| parts.future.clone()));
+        let Some(future) = parts.flatten() else {
             return Ok(Step::Return(Obj::none()));
         };
         if !future.method0(&names::get().done)?.is_true()? {
@@ -230,7 +228,7 @@ impl Sleep {
         drop(self.task.take());
         drop(job);
         let parts = self.delegated.take();
-        if let Some(parts) = parts
+        if let Some(parts) = parts.and_then(|parts| *parts)
             && let Err(raised) = parts.timer.method0(&names::get().cancel)
         {
             raised.write_unraisable(&parts.timer);
@@ -260,7 +258,7 @@ impl Awaitable for Sleep {
             State::Cancelled => {
                 this.state.set(State::Spent);
                 let class = &imports::get().cancelled_error;
-                let error = match this.message.take() {
+                let error = match this.result.take() {
                     Some(message) => class.call1(&message)?,
                     None => class.call0()?,
                 };
@@ -300,8 +298,7 @@ pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
         delay: Cell::new(value::as_f64(delay)?),
         state: Cell::new(State::New),
         timer: Cell::new(None),
-        delegated: RefCell::new(None),
-        message: Slot::empty(),
+        delegated: Rare::new(),
     };
     Ref::new(body).map(Ref::into_obj)
 }

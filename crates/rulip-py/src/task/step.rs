@@ -46,7 +46,7 @@ pub(crate) fn step(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, inside: Ins
 /// What must be thrown in instead of sending: decided by what the task waited for.
 #[inline]
 fn error_to_throw(task: &Ref<Task>) -> Res<Option<Obj>> {
-    let mut error = task.pending_error.borrow_mut().take().map(|error| *error);
+    let mut error = task.future.take_thrown();
     if let Some(waiter) = task.waiter.take()
         && error.is_none()
     {
@@ -327,8 +327,7 @@ fn attached_elsewhere(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
 #[cold]
 fn throw_next(task: &Ref<Task>, text: &str) -> Res<()> {
     let error = Raised::runtime_error(text).take();
-    let old = task.pending_error.borrow_mut().replace(Box::new(error));
-    drop(old);
+    task.future.set_thrown(error);
     again(task, task.future.native_loop().as_ref())
 }
 
@@ -347,8 +346,7 @@ pub(super) fn wakeup(task: &Ref<Task>, future: Option<&Obj>) -> Res<()> {
             task.waiter.set(None);
             if let Err(raised) = future.method0(&names::get().result) {
                 let error = raised.take();
-                let old = task.pending_error.borrow_mut().replace(Box::new(error));
-                drop(old);
+                task.future.set_thrown(error);
             }
         }
     }
