@@ -15,12 +15,13 @@ import gc
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -324,3 +325,44 @@ def thread(target: Callable[[], object]) -> Iterator[threading.Thread]:
     assert not worker.is_alive(), "the thread did not end"
     if failures:
         raise failures[0]
+
+
+def send_signal(number: int) -> None:
+    """To the main thread (for one that another thread takes: rulip/test_signal_delivery.py)."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, number)
+
+
+class SignalStorm:
+    """A thread that signals the main thread again as soon as the last signal was handled.
+
+    One signal at a time: asyncio complains when its descriptor for signals is full. An
+    unmeasured storm is in tests/stress/.
+    """
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+        self.handled, self.noted = os.pipe()
+
+    def strike(self) -> None:
+        count = 0
+        while os.read(self.handled, 1) == b"x":
+            send_signal(self.numbers[count % len(self.numbers)])
+            count += 1
+
+    def note(self) -> None:
+        """Called by the handlers: the next signal may come."""
+        os.write(self.noted, b"x")
+
+    def __enter__(self) -> Self:
+        self.note()
+        self.thread = threading.Thread(target=self.strike)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.write(self.noted, b".")
+        self.thread.join(PATIENCE)
+        os.close(self.handled)
+        os.close(self.noted)

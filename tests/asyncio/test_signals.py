@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import signal
 import socket
 import subprocess
@@ -23,8 +22,10 @@ from typing import Any
 import pytest
 from tests.loopback import (
     PATIENCE,
+    SignalStorm,
     collect_reports,
     run_until,
+    send_signal,
     spin,
     thread,
     turns,
@@ -49,13 +50,6 @@ def handlers_are_put_back() -> Iterator[None]:
     assert left == wakeup
 
 
-def send(number: int) -> None:
-    """To the main thread; one taken by another thread is in tests/rulip/test_signal_delivery.py."""
-    main = threading.main_thread().ident
-    assert main is not None
-    signal.pthread_kill(main, number)
-
-
 # Handlers on the loop
 
 
@@ -66,7 +60,7 @@ def test_a_handler_runs_on_the_loop(loop):
         seen.append((args, threading.get_ident(), asyncio.get_running_loop() is loop))
 
     loop.add_signal_handler(signal.SIGUSR1, handler, 1, "two")
-    send(signal.SIGUSR1)
+    send_signal(signal.SIGUSR1)
     run_until(loop, lambda: seen)
     assert seen == [((1, "two"), threading.get_ident(), True)]
     assert loop.remove_signal_handler(signal.SIGUSR1) is True
@@ -78,7 +72,7 @@ def test_a_signal_wakes_a_waiting_loop(loop):
 
     def body():
         waiting.wait(PATIENCE)
-        send(signal.SIGUSR1)
+        send_signal(signal.SIGUSR1)
 
     with thread(body):
         loop.call_soon(waiting.set)
@@ -91,7 +85,7 @@ def test_handlers_of_several_signals(loop):
     for number in USED:
         loop.add_signal_handler(number, seen.append, number)
     for number in USED:
-        send(number)
+        send_signal(number)
     run_until(loop, lambda: len(seen) == len(USED))
     assert sorted(seen) == sorted(USED)
     for number in USED:
@@ -102,7 +96,7 @@ def test_adding_again_replaces(loop):
     seen: list[str] = []
     loop.add_signal_handler(signal.SIGUSR1, seen.append, "first")
     loop.add_signal_handler(signal.SIGUSR1, seen.append, "second")
-    send(signal.SIGUSR1)
+    send_signal(signal.SIGUSR1)
     run_until(loop, lambda: seen)
     spin(loop, 2)
     assert seen == ["second"]
@@ -128,7 +122,7 @@ def test_a_handler_that_removes_itself(loop):
         seen.append(loop.remove_signal_handler(signal.SIGUSR1))
 
     loop.add_signal_handler(signal.SIGUSR1, once)
-    send(signal.SIGUSR1)
+    send_signal(signal.SIGUSR1)
     run_until(loop, lambda: seen)
     assert seen == [True]
 
@@ -137,7 +131,7 @@ def test_a_handler_that_fails_is_reported_and_stays(loop):
     reports = collect_reports(loop)
     loop.add_signal_handler(signal.SIGUSR1, divmod, 1, 0)
     for count in (1, 2):
-        send(signal.SIGUSR1)
+        send_signal(signal.SIGUSR1)
         run_until(loop, lambda count=count: len(reports) == count)
     loop.remove_signal_handler(signal.SIGUSR1)
     assert {type(report["exception"]) for report in reports} == {ZeroDivisionError}
@@ -151,7 +145,7 @@ def test_a_handler_runs_in_the_context_it_was_added_in(loop):
         loop.add_signal_handler(signal.SIGUSR1, lambda: seen.append(var.get()))
 
     contextvars.copy_context().run(add)
-    send(signal.SIGUSR1)
+    send_signal(signal.SIGUSR1)
     run_until(loop, lambda: seen)
     loop.remove_signal_handler(signal.SIGUSR1)
     assert seen == ["added"]
@@ -169,7 +163,7 @@ def test_a_handler_survives_between_runs(loop):
     seen: list[str] = []
     loop.add_signal_handler(signal.SIGUSR1, seen.append, "signal")
     loop.run_until_complete(asyncio.sleep(0))
-    send(signal.SIGUSR1)
+    send_signal(signal.SIGUSR1)
     run_until(loop, lambda: seen)
     loop.remove_signal_handler(signal.SIGUSR1)
 
@@ -244,7 +238,7 @@ def test_a_plain_handler_runs_while_the_loop_waits(watching_loop):
 
     def body():
         waiting.wait(PATIENCE)
-        send(signal.SIGUSR1)
+        send_signal(signal.SIGUSR1)
 
     try:
         with thread(body):
@@ -268,7 +262,7 @@ def test_an_exception_of_a_plain_handler_leaves_the_loop(watching_loop):
 
     def body():
         waiting.wait(PATIENCE)
-        send(signal.SIGUSR1)
+        send_signal(signal.SIGUSR1)
 
     previous = signal.signal(signal.SIGUSR1, handler)
     try:
@@ -311,39 +305,6 @@ def test_the_wakeup_descriptor_is_given_back(loop):
 # In a storm
 
 
-class Storm:
-    """A thread that signals the main thread again as soon as the last signal was handled.
-
-    One signal at a time: asyncio complains when its descriptor for signals is full. An
-    unmeasured storm is in tests/stress/.
-    """
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = numbers
-        self.handled, self.noted = os.pipe()
-
-    def strike(self) -> None:
-        count = 0
-        while os.read(self.handled, 1) == b"x":
-            send(self.numbers[count % len(self.numbers)])
-            count += 1
-
-    def note(self) -> None:
-        """Called by the handlers: the next signal may come."""
-        os.write(self.noted, b"x")
-
-    def __enter__(self) -> None:
-        self.note()
-        self.thread = threading.Thread(target=self.strike)
-        self.thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        os.write(self.noted, b".")
-        self.thread.join(PATIENCE)
-        os.close(self.handled)
-        os.close(self.noted)
-
-
 def test_signals_while_data_flows(run):
     """Signals without a pause: the transfer goes on, and every one of them is handled."""
     seen = {signal.SIGUSR1: 0, signal.SIGUSR2: 0}
@@ -353,7 +314,7 @@ def test_signals_while_data_flows(run):
         near, far = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
-        storm = Storm(*seen)
+        storm = SignalStorm(*seen)
 
         def count(number):
             seen[number] += 1
@@ -381,7 +342,7 @@ def test_a_plain_handler_may_schedule_callbacks(run):
 
     async def main():
         loop = asyncio.get_running_loop()
-        storm = Storm(signal.SIGUSR1)
+        storm = SignalStorm(signal.SIGUSR1)
         ran = 0
 
         def callback():

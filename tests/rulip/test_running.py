@@ -8,14 +8,12 @@ Invariant: after the refusal the running loop is still the running loop, and sto
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import sys
-import threading
 from typing import Any
 
 import pytest
-from tests.loopback import PATIENCE, run_until, spin, thread
+from tests.loopback import SignalStorm, run_until, spin
 
 pytestmark = pytest.mark.loops("rulip")
 
@@ -84,24 +82,16 @@ def test_interrupts_around_a_run_leave_no_descriptor_for_signals_behind(loop):
     class Struck(Exception):
         pass
 
+    armed = pending = False
+
     def strike(number, frame):
+        nonlocal armed, pending
+        if not armed:
+            pending = True
+            return
+        armed = False
         raise Struck
 
-    strikes = 300
-    stop = threading.Event()
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def send():
-        pick = random.Random(22)
-        while not stop.is_set():
-            for _ in range(pick.randrange(100)):
-                pass
-            signal.pthread_kill(main, signal.SIGUSR1)
-            struck.wait(PATIENCE)
-            struck.clear()
-
-    struck = threading.Event()
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
     interval = sys.getswitchinterval()
@@ -109,21 +99,20 @@ def test_interrupts_around_a_run_leave_no_descriptor_for_signals_behind(loop):
     left: set[Any] = set()
     try:
         sys.setswitchinterval(1e-6)
-        with thread(send):
-            try:
-                while strikes:
-                    try:
-                        while True:
-                            spin(loop)
-                    except Struck:
-                        strikes -= 1
-                    left.add((signal.set_wakeup_fd(before), loop.is_running()))
-                    left.add(asyncio._get_running_loop())
-                    struck.set()
-            finally:
-                stop.set()
-                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-                struck.set()
+        with SignalStorm(signal.SIGUSR1) as storm:
+            for _ in range(500):
+                try:
+                    armed = True
+                    if pending:
+                        pending = False
+                        storm.note()
+                    while True:
+                        spin(loop)
+                except Struck:
+                    pass
+                left.add((signal.set_wakeup_fd(before), loop.is_running()))
+                left.add(asyncio._get_running_loop())
+                storm.note()
     finally:
         sys.setswitchinterval(interval)
         signal.signal(signal.SIGUSR1, previous)
