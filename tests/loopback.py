@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import resource
 import select
 import signal
@@ -341,13 +342,17 @@ class SignalStorm:
     unmeasured storm is in tests/stress/.
     """
 
-    def __init__(self, *numbers: int) -> None:
+    def __init__(self, *numbers: int, jitter: int = 0) -> None:
         self.numbers = numbers
+        self.jitter = jitter
         self.handled, self.noted = os.pipe()
 
     def strike(self) -> None:
         count = 0
+        pick = random.Random(count)
         while os.read(self.handled, 1) == b"x":
+            for _ in range(pick.randrange(self.jitter + 1)):
+                pass
             send_signal(self.numbers[count % len(self.numbers)])
             count += 1
 
