@@ -12,7 +12,7 @@ import socket
 import threading
 
 import pytest
-from tests.loopback import PATIENCE, turns, within
+from tests.loopback import PATIENCE, turns, until, within
 
 pytestmark = pytest.mark.loops("rulip")
 
@@ -114,7 +114,10 @@ def test_a_cancelled_look_up_frees_its_place(run, monkeypatch):
 def test_a_name_server_that_is_down_does_not_cost_a_thread_per_look_up(run, monkeypatch):
     """Look-ups that hang and are given up, by the hundred: the number of threads is bounded."""
     gate = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **keywords: gate.wait(PATIENCE))
+    asked: list[str] = []
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *args: (asked.append(host), gate.wait(PATIENCE))
+    )
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -122,7 +125,8 @@ def test_a_name_server_that_is_down_does_not_cost_a_thread_per_look_up(run, monk
         try:
             for _ in range(10):
                 hanging = [asyncio.ensure_future(loop.getaddrinfo("slow", 80)) for _ in range(50)]
-                await turns(5)
+                await turns(2)
+                await until(lambda: asked)
                 for task in hanging:
                     task.cancel()
                 await asyncio.wait(hanging)
