@@ -12,7 +12,7 @@ import socket
 import threading
 
 import pytest
-from tests.loopback import PATIENCE, turns, until, within
+from tests.loopback import PATIENCE, turns, within
 
 pytestmark = pytest.mark.loops("rulip")
 
@@ -113,20 +113,27 @@ def test_a_cancelled_look_up_frees_its_place(run, monkeypatch):
 
 def test_a_name_server_that_is_down_does_not_cost_a_thread_per_look_up(run, monkeypatch):
     """Look-ups that hang and are given up, by the hundred: the number of threads is bounded."""
-    gate = threading.Event()
+    gate, changed = threading.Event(), threading.Condition()
     asked: list[str] = []
-    monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *args: (asked.append(host), gate.wait(PATIENCE))
-    )
+
+    def slow(host, *args):
+        with changed:
+            asked.append(host)
+            changed.notify()
+        gate.wait(PATIENCE)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
 
     async def main():
         loop = asyncio.get_running_loop()
         before = threading.active_count()
         try:
-            for _ in range(10):
+            for round_ in range(1, 16):
                 hanging = [asyncio.ensure_future(loop.getaddrinfo("slow", 80)) for _ in range(50)]
                 await turns(2)
-                await until(lambda: asked)
+                with changed:  # give as many threads as there may be the time to begin
+                    changed.wait_for(lambda round_=round_: len(asked) >= 16 * round_, timeout=0.05)
                 for task in hanging:
                     task.cancel()
                 await asyncio.wait(hanging)
