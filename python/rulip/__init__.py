@@ -25,7 +25,7 @@ if _sys.platform != "linux":
         "Use asyncio's own event loop here."
     )
 
-from ._rulip import Future, Handle, Task, TimerHandle, __version__, sleep
+from ._rulip import Future, Handle, Task, TimerHandle, __version__, create_task, sleep
 from .event_loop import Loop, new_event_loop
 from .policy import install, uninstall
 from .runners import Runner, run
@@ -42,6 +42,7 @@ __all__ = [
     "Task",
     "TimerHandle",
     "__version__",
+    "create_task",
     "install",
     "new_event_loop",
     "run",

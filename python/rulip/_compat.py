@@ -5,6 +5,7 @@ Does not live here: behaviour; the caller decides what a difference means.
 Thread: any (constants). Invariant: no other module compares version numbers.
 """
 
+import asyncio
 import asyncio.coroutines
 import sys
 from collections.abc import Callable
@@ -51,3 +52,23 @@ def bind_error_text(exc: OSError) -> str:
     if SERVER_SKIPS_ABSENT_ADDRESSES:
         return str(exc).lower()
     return (exc.strerror or str(exc)).lower()
+
+
+def _stop_iteration_is_wrapped() -> bool:
+    """Ask a future of this Python; releases within 3.11 and 3.12 differ."""
+
+    class NoLoop:
+        def get_debug(self) -> bool:
+            return False
+
+    future: asyncio.Future[None] = asyncio.Future(loop=NoLoop())  # type: ignore[arg-type]
+    try:
+        future.set_exception(StopIteration())
+    except TypeError:
+        return False
+    future._log_traceback = False  # type: ignore[attr-defined]
+    return True
+
+
+#: Future.set_exception(StopIteration()) stores a RuntimeError instead of raising TypeError.
+STOP_ITERATION_IS_WRAPPED = _stop_iteration_is_wrapped()

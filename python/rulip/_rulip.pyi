@@ -48,6 +48,7 @@ __all__ = [
     "__version__",
     "_pending_tasks",
     "_set_transport_class",
+    "create_task",
     "sleep",
 ]
 
@@ -292,6 +293,14 @@ class Sleep(Coroutine[Any, Any, _T_co]):
         """End it: its timer is cancelled, and nobody is told."""
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the wait; return False if nobody waits."""
+
+def create_task(
+    coro: Coroutine[Any, Any, _T],
+    *,
+    name: str | None = None,
+    context: Context | None = None,
+) -> Task[_T]:
+    """Schedule a coroutine in the running loop; RuntimeError without one."""
 
 @overload
 def sleep(delay: float) -> Sleep[None]:

@@ -13,7 +13,7 @@ from asyncio import events
 from typing import Any
 
 from ._compat import POLICIES_ARE_DEPRECATED
-from ._rulip import sleep
+from ._rulip import create_task, sleep
 from .event_loop import new_event_loop
 
 _lock = threading.Lock()
@@ -28,8 +28,12 @@ class _Installed:
         self.policy = policy_class()()
         # None stands for "not made yet": asking asyncio for it would make one.
         self.outer_policy: Any = vars(events)["_event_loop_policy"]
-        self.stock_sleep = asyncio.sleep
-        self.sleeping_modules: list[Any] = []
+        # Name -> (asyncio's own, ours), for what is native and plain to put in its place.
+        self.functions = {
+            "create_task": (asyncio.create_task, create_task),
+            "sleep": (asyncio.sleep, sleep),
+        }
+        self.replaced: list[tuple[Any, str]] = []
 
 
 def policy_class() -> type[Any]:
@@ -74,15 +78,16 @@ def _modules_with(name: str, value: object) -> list[Any]:
 
 
 def install() -> None:
-    """Make asyncio use rulip from now on: new loops, asyncio.run(), asyncio.sleep()."""
+    """Make asyncio use rulip from now on: new loops, asyncio.run(), sleep() and create_task()."""
     global _installed
     with _lock:
         if _installed is None:
             _installed = _Installed()
         state = _installed
-        for module in _modules_with("sleep", state.stock_sleep):
-            module.sleep = sleep
-            state.sleeping_modules.append(module)
+        for name, (stock, ours) in state.functions.items():
+            for module in _modules_with(name, stock):
+                setattr(module, name, ours)
+                state.replaced.append((module, name))
         if vars(events)["_event_loop_policy"] is not state.policy:
             _set_policy(state.policy)
 
@@ -99,8 +104,9 @@ def uninstall() -> None:
         state, _installed = _installed, None
         if state is None:
             return
-        for module in state.sleeping_modules:
-            if module.sleep is sleep:
-                module.sleep = state.stock_sleep
+        for module, name in state.replaced:
+            stock, ours = state.functions[name]
+            if getattr(module, name) is ours:
+                setattr(module, name, stock)
         if vars(events)["_event_loop_policy"] is state.policy:
             _set_policy(state.outer_policy)

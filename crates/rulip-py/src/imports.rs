@@ -39,6 +39,8 @@ pub(crate) struct Imports {
     pub(crate) extract_stack: Obj,
     /// `asyncio.format_helpers._format_callback_source`.
     pub(crate) format_callback_source: Obj,
+    /// asyncio's own `create_task`, for loops that are not ours.
+    pub(crate) create_task: Obj,
     /// `asyncio.events.get_running_loop`.
     pub(crate) get_running_loop: Obj,
     /// `asyncio.events.get_event_loop`, which a Future made without a loop asks.
@@ -78,6 +80,14 @@ fn find(module: &std::ffi::CStr, name: &str) -> Res<Obj> {
     call::import(module)?.attr(&value::str(name)?)
 }
 
+/// The private name where the public one has become a deprecated wrapper.
+fn find_first(module: &std::ffi::CStr, name: &str, other: &str) -> Res<Obj> {
+    match call::import(module)?.attr_opt(&value::str(name)?)? {
+        Some(found) => Ok(found),
+        None => find(module, other),
+    }
+}
+
 impl Imports {
     fn new() -> Res<Self> {
         let version = value::tuple_items(&find(c"sys", "version_info")?);
@@ -95,13 +105,14 @@ impl Imports {
             buffered_protocol_class: find(c"asyncio.protocols", "BufferedProtocol")?,
             transport_socket_class: find(c"asyncio.trsock", "TransportSocket")?,
             iscoroutine: find(c"asyncio.coroutines", "iscoroutine")?,
-            iscoroutinefunction: find(c"asyncio.coroutines", "iscoroutinefunction")?,
+            iscoroutinefunction: find_first(c"asyncio.coroutines", "_iscoroutinefunction", "iscoroutinefunction")?,
             future_repr: find(c"asyncio.base_futures", "_future_repr")?,
             task_repr: find(c"asyncio.base_tasks", "_task_repr")?,
             task_get_stack: find(c"asyncio.base_tasks", "_task_get_stack")?,
             task_print_stack: find(c"asyncio.base_tasks", "_task_print_stack")?,
             extract_stack: find(c"asyncio.format_helpers", "extract_stack")?,
             format_callback_source: find(c"asyncio.format_helpers", "_format_callback_source")?,
+            create_task: find(c"asyncio.tasks", "create_task")?,
             get_running_loop: find(c"asyncio.events", "get_running_loop")?,
             get_event_loop: find(c"asyncio.events", "get_event_loop")?,
             current_tasks: optional("_current_tasks")?,
@@ -122,6 +133,11 @@ impl Imports {
             os_error: find(c"builtins", "OSError")?,
         })
     }
+}
+
+/// Whether this Python's futures wrap `StopIteration` instead of refusing it.
+pub(crate) fn wraps_stop_iteration() -> Res<bool> {
+    find(c"rulip._compat", "STOP_ITERATION_IS_WRAPPED")?.is_true()
 }
 
 static IMPORTS: Attached<Imports> = Attached::new();

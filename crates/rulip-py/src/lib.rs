@@ -51,6 +51,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
                 task::sleep::sleep,
             ))?),
+            ("create_task", ffi::spec::module_function(function(
+                c"create_task",
+                c"Schedule a coroutine in the running loop (mirrors asyncio.create_task).",
+                event_loop::tasks::create_task_in_running_loop,
+            ))?),
             ("_pending_tasks", ffi::spec::module_function(function(
                 c"_pending_tasks",
                 c"_pending_tasks(loop)\n--\n\nThe native tasks of a loop that are not done.",

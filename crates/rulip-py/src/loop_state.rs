@@ -97,6 +97,8 @@ pub(crate) struct LoopState {
     pub(crate) debug: Cell<bool>,
     /// Somebody replaced `time` on the instance or in a subclass: ask Python for the time.
     pub(crate) time_replaced: Cell<bool>,
+    /// Likewise `create_task`.
+    pub(crate) create_task_replaced: Cell<bool>,
     /// `threading.get_ident()` of the running thread, 0 when not running.
     pub(crate) thread_ident: Cell<u64>,
     /// Seconds; callbacks slower than this are reported in debug mode.
@@ -167,6 +169,7 @@ impl LoopState {
             closed: Cell::new(false),
             debug: Cell::new(false),
             time_replaced: Cell::new(false),
+            create_task_replaced: Cell::new(false),
             thread_ident: Cell::new(0),
             slow_callback_duration: Cell::new(0.1),
             task_factory: Slot::empty(),

@@ -31,6 +31,7 @@ names! {
     connection_made = c"connection_made",
     context = c"context",
     call_later = c"call_later",
+    create_task = c"create_task",
     create_future = c"create_future",
     data_received = c"data_received",
     detach = c"_detach",

@@ -54,6 +54,13 @@ impl<J> Handle<J> {
 }
 
 impl<J, T> Engine<J, T> {
+    /// As [`Handle::push`], for a caller that holds the engine itself.
+    pub fn push_foreign(&self, job: J) -> std::result::Result<(), J> {
+        let wake = self.shared.inbox.push(job)?;
+        self.shared.wake_if(wake);
+        Ok(())
+    }
+
     /// Closes the engine's own descriptors, after [`Engine::shutdown`]. Handles on other threads
     /// are refused by then.
     pub fn close(&self) {

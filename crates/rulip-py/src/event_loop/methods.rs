@@ -4,9 +4,10 @@ use pyo3::ffi as c;
 
 use super::watch_fd::{self, Side};
 use super::{run, schedule, tasks};
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, allocate};
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{Args, fast, hash, init, new, noargs, onearg, property, setattr};
+use crate::ffi::trampoline::{fast, hash, init, new, noargs, onearg, property, setattr};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::loop_state::LoopState;
 use crate::task::registry;
@@ -36,7 +37,10 @@ pub(crate) fn build() -> Res<Obj> {
         }),
         noargs(c"create_future", c"Return a new Future of this loop.", tasks::create_future),
         fast(c"create_task", c"Schedule a coroutine; return its Task.", tasks::create_task),
-        onearg(c"set_task_factory", c"Set what create_task() calls, or None.", tasks::set_task_factory),
+        fast(c"set_task_factory", c"Set what create_task() calls, or None.", |this: &This, args: &Args<'_>| {
+            let [factory] = args.bind("set_task_factory", [c"factory"], 1)?;
+            factory.map_or_else(|| Ok(Obj::none()), |factory| tasks::set_task_factory(this, factory))
+        }),
         noargs(c"get_task_factory", c"Return the task factory, or None.", |this: &This| Ok(this.task_factory.get_or_none())),
         noargs(c"get_debug", c"Return whether debug mode is on.", |this: &This| Ok(Obj::bool(this.debug.get()))),
         onearg(c"set_debug", c"Switch debug mode.", |this: &This, enabled: &Obj| {
@@ -89,18 +93,24 @@ pub(crate) fn build() -> Res<Obj> {
     .build(LoopState::type_cell())
 }
 
-/// A subclass that brings its own `time` has it honoured.
+/// A subclass that brings its own `time` or `create_task` has it honoured.
 fn initialise(this: &This, _args: &Obj, _kwargs: Option<&Obj>) -> Res<()> {
-    let name = &crate::names::get().time;
-    let (theirs, ours) =
-        (this.as_obj().type_obj().attr(name)?, LoopState::type_cell().obj().attr(name)?);
-    this.time_replaced.set(!theirs.is(&ours));
+    let names = crate::names::get();
+    let (theirs, ours) = (this.as_obj().type_obj(), LoopState::type_cell().obj());
+    this.time_replaced.set(!theirs.attr(&names.time)?.is(&ours.attr(&names.time)?));
+    let replaced = !theirs.attr(&names.create_task)?.is(&ours.attr(&names.create_task)?);
+    this.create_task_replaced.set(replaced);
     Ok(())
 }
 
 fn note_attribute(this: &This, name: &Obj, value: Option<&Obj>) {
-    if value::is_str(name) && value::text_is(name, c"time") {
+    if !value::is_str(name) {
+        return;
+    }
+    if value::text_is(name, c"time") {
         this.time_replaced.set(value.is_some());
+    } else if value::text_is(name, c"create_task") {
+        this.create_task_replaced.set(value.is_some());
     }
 }
 
@@ -118,7 +128,8 @@ fn thread_id(this: &This) -> Res<Obj> {
 }
 
 fn checked_add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
-    if let Some(file) = args.positional().first() {
+    let by_name = args.keywords().find(|(name, _)| value::text_is(name, c"fd"));
+    if let Some(file) = args.positional().first().or(by_name.map(|(_, file)| file)) {
         this.as_obj().method1(&crate::names::get().ensure_fd_no_transport, file)?;
     }
     watch_fd::add(this, side, args)?;

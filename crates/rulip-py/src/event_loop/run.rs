@@ -8,6 +8,7 @@
 //! Invariant: an exception, or a panic, costs the job that raised it: it is reported, and the loop
 //! goes on. `SystemExit` and `KeyboardInterrupt` leave the loop, with the queue intact.
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -41,14 +42,26 @@ pub(crate) fn run(this: &This) -> Res<Obj> {
         return Err(Raised::runtime_error("This event loop is already running"));
     }
     this.thread_ident.set(gc::thread_ident());
+    let outer = RUNNING.replace(Some(this.clone()));
     let mut first = FirstError::default();
     first.note(turns(this), this.as_obj());
     this.stopping.set(false);
     this.running.set(false);
     this.thread_ident.set(0);
+    drop(RUNNING.replace(outer));
     // A loop that stops has still sent what it wrote.
     first.note(flush(this), this.as_obj());
     first.finish().map(|()| Obj::none())
+}
+
+thread_local! {
+    static RUNNING: RefCell<Option<This>> = const { RefCell::new(None) };
+}
+
+/// The native loop that runs in this thread.
+#[inline]
+pub(crate) fn running() -> Option<This> {
+    RUNNING.with_borrow(Clone::clone)
 }
 
 fn turns(this: &This) -> Res<()> {

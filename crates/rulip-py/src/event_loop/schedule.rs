@@ -4,50 +4,25 @@
 
 use rulip_engine::Deadline;
 
+use crate::ffi::arguments::{Args, Leading};
 use crate::ffi::inline_args::InlineArgs;
-use crate::ffi::trampoline::Args;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
-use crate::future::slots::unexpected_keyword;
 use crate::handle::{Handle, TimerHandle};
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
 
 type This = Ref<LoopState>;
 
-/// Splits off the `context` keyword, the only one.
-#[inline]
-fn context_of(args: &Args<'_>, function: &str) -> Res<Option<Obj>> {
-    if !args.has_keywords() {
-        return Ok(None);
-    }
-    let mut context = None;
-    for (name, item) in args.keywords() {
-        if value::text_is(&name, c"context") {
-            context = Some(item).filter(|item| !item.is_none()).cloned();
-        } else {
-            return Err(unexpected_keyword(function, &name));
-        }
-    }
-    Ok(context)
-}
-
-#[cold]
-fn missing(function: &str, name: &str) -> Raised {
-    Raised::type_error(&format!("{function}() missing 1 required positional argument: '{name}'"))
-}
-
 /// `call_soon(callback, *args, context=None)`.
 #[inline]
 pub(crate) fn call_soon(this: &This, args: &Args<'_>) -> Res<Obj> {
-    let Some((callback, rest)) = args.positional().split_first() else {
-        return Err(missing("call_soon", "callback"));
-    };
+    let Leading { leading: [callback], rest, context } =
+        args.bind_leading("call_soon", [c"callback"])?;
     this.check_closed()?;
     if this.debug.get() {
         check_thread(this)?;
         check_callback(callback, "call_soon")?;
     }
-    let context = context_of(args, "call_soon")?;
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
     this.push(Job::Handle(handle.clone()));
     Ok(handle.into_obj())
@@ -55,19 +30,17 @@ pub(crate) fn call_soon(this: &This, args: &Args<'_>) -> Res<Obj> {
 
 /// `call_soon_threadsafe(callback, *args, context=None)`.
 pub(crate) fn call_soon_threadsafe(this: &This, args: &Args<'_>) -> Res<Obj> {
-    let Some((callback, rest)) = args.positional().split_first() else {
-        return Err(missing("call_soon_threadsafe", "callback"));
-    };
+    let Leading { leading: [callback], rest, context } =
+        args.bind_leading("call_soon_threadsafe", [c"callback"])?;
     this.check_closed()?;
     if this.debug.get() {
         check_callback(callback, "call_soon_threadsafe")?;
     }
-    let context = context_of(args, "call_soon_threadsafe")?;
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
     if this.thread_ident.get() == crate::ffi::gc::thread_ident() {
         // Our own thread is not asleep, and order with call_soon is kept.
         this.push(Job::Handle(handle.clone()));
-    } else if let Err(refused) = this.engine.handle().push(Job::Handle(handle.clone())) {
+    } else if let Err(refused) = this.engine.push_foreign(Job::Handle(handle.clone())) {
         drop(refused);
         return Err(Raised::runtime_error("Event loop is closed"));
     }
@@ -76,49 +49,33 @@ pub(crate) fn call_soon_threadsafe(this: &This, args: &Args<'_>) -> Res<Obj> {
 
 /// `call_later(delay, callback, *args, context=None)`.
 pub(crate) fn call_later(this: &This, args: &Args<'_>) -> Res<Obj> {
-    let [delay, callback, rest @ ..] = args.positional() else {
-        return Err(missing(
-            "call_later",
-            if args.positional().is_empty() { "delay" } else { "callback" },
-        ));
-    };
+    let Leading { leading: [delay, callback], rest, context } =
+        args.bind_leading("call_later", [c"delay", c"callback"])?;
     if delay.is_none() {
         return Err(Raised::type_error("delay must not be None"));
     }
     let when = this.now()?.as_secs() + value::as_f64(delay)?;
-    // asyncio's call_later goes through call_at, and so its debug texts say that.
-    at(this, when, callback, rest, args, "call_at")
+    at(this, when, callback, rest, context)
 }
 
 /// `call_at(when, callback, *args, context=None)`.
 pub(crate) fn call_at(this: &This, args: &Args<'_>) -> Res<Obj> {
-    let [when, callback, rest @ ..] = args.positional() else {
-        return Err(missing(
-            "call_at",
-            if args.positional().is_empty() { "when" } else { "callback" },
-        ));
-    };
+    let Leading { leading: [when, callback], rest, context } =
+        args.bind_leading("call_at", [c"when", c"callback"])?;
     if when.is_none() {
         return Err(Raised::type_error("when cannot be None"));
     }
-    at(this, value::as_f64(when)?, callback, rest, args, "call_at")
+    at(this, value::as_f64(when)?, callback, rest, context)
 }
 
 #[inline]
-fn at(
-    this: &This,
-    when: f64,
-    callback: &Obj,
-    rest: &[Obj],
-    args: &Args<'_>,
-    function: &str,
-) -> Res<Obj> {
+fn at(this: &This, when: f64, callback: &Obj, rest: &[Obj], context: Option<Obj>) -> Res<Obj> {
     this.check_closed()?;
     if this.debug.get() {
         check_thread(this)?;
-        check_callback(callback, function)?;
+        // asyncio's call_later goes through call_at, and so its texts say that.
+        check_callback(callback, "call_at")?;
     }
-    let context = context_of(args, function)?;
     let handle = TimerHandle::new(this, when, callback.clone(), InlineArgs::new(rest)?, context)?;
     let handle: Ref<Handle> = handle.into_parent();
     let key = this.engine.insert_timer(Deadline::from_secs(when), Job::Handle(handle.clone()));

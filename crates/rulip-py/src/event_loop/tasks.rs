@@ -1,6 +1,6 @@
 //! `create_task`, the task factory, `create_future`.
 
-use crate::ffi::trampoline::Args;
+use crate::ffi::arguments::Args;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::future::Future;
 use crate::loop_state::LoopState;
@@ -28,6 +28,8 @@ fn keywords(args: &Args<'_>) -> Keywords {
             found.context = given();
         } else if value::text_is(&name, c"eager_start") {
             found.eager_start = given();
+        } else if value::text_is(&name, c"coro") && args.positional().is_empty() {
+            // The coroutine itself.
         } else {
             found.unknown = Some(name.clone());
         }
@@ -38,13 +40,17 @@ fn keywords(args: &Args<'_>) -> Keywords {
 /// `create_task(coro, *, name=None, context=None, **kwargs)`.
 #[inline]
 pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
+    let by_name = || args.keywords().find(|(name, _)| value::text_is(name, c"coro"));
     let coro = match args.positional() {
         [coro] => coro,
-        [] => {
-            return Err(Raised::type_error(
-                "create_task() missing 1 required positional argument: 'coro'",
-            ));
-        }
+        [] => match by_name() {
+            Some((_, coro)) => coro,
+            None => {
+                return Err(Raised::type_error(
+                    "create_task() missing 1 required positional argument: 'coro'",
+                ));
+            }
+        },
         _ => {
             return Err(Raised::type_error(&format!(
                 "create_task() takes 2 positional arguments but {} were given",
@@ -69,11 +75,11 @@ pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
 /// Keywords that came with 3.13.3, where everything is passed on.
 fn create_with_new_keywords(this: &This, coro: &Obj, found: &Keywords) -> Res<Obj> {
     if let Some(unknown) = &found.unknown {
-        return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
+        return Err(crate::ffi::arguments::unexpected("create_task", unknown));
     }
     if imports::get().version < (3, 13, 3) {
         let name = value::interned(c"eager_start")?;
-        return Err(crate::future::slots::unexpected_keyword("create_task", &name));
+        return Err(crate::ffi::arguments::unexpected("create_task", &name));
     }
     let eager = found.eager_start.as_ref().map_or(Ok(false), Obj::is_true)?;
     Task::spawn_perhaps_eagerly(this, coro, found.name.as_ref(), found.context.clone(), eager)
@@ -86,13 +92,15 @@ fn through_factory(this: &This, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
     // 3.13.3 began to pass everything on; before, other keywords were errors.
     if imports::get().version < (3, 13, 3) {
         if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
-            return Err(crate::future::slots::unexpected_keyword("create_task", unknown));
+            return Err(crate::ffi::arguments::unexpected("create_task", unknown));
         }
         return through_old_factory(this, &factory, coro, &found);
     }
     let passed = value::dict()?;
     for (name, item) in args.keywords() {
-        value::dict_set(&passed, &name, item)?;
+        if !value::text_is(&name, c"coro") {
+            value::dict_set(&passed, &name, item)?;
+        }
     }
     factory.call_tuple(&value::tuple(&[this.as_obj(), coro])?, Some(&passed))
 }
@@ -148,4 +156,26 @@ pub(crate) fn set_task_factory(this: &This, factory: &Obj) -> Res<Obj> {
 #[inline]
 pub(crate) fn create_future(this: &This) -> Res<Obj> {
     Ref::<Future>::create(this).map(Ref::into_obj)
+}
+
+/// `create_task(coro, *, name=None, context=None)`: in the running loop, without asking Python
+/// which that is while it is ours and nobody replaced its `create_task`.
+pub(crate) fn create_task_in_running_loop(args: &Args<'_>) -> Res<Obj> {
+    if let (Some(loop_), [coro]) = (super::run::running(), args.positional())
+        && !loop_.create_task_replaced.get()
+    {
+        let found = keywords(args);
+        if found.unknown.is_none() && found.eager_start.is_none() {
+            loop_.check_closed()?;
+            if loop_.task_factory.is_set() {
+                return through_factory(&loop_, coro, args);
+            }
+            return Task::spawn(&loop_, coro, found.name.as_ref(), found.context).map(Ref::into_obj);
+        }
+    }
+    let passed = value::dict()?;
+    for (name, item) in args.keywords() {
+        value::dict_set(&passed, &name, item)?;
+    }
+    imports::get().create_task.call_tuple(&value::tuple_of(args.positional())?, Some(&passed))
 }

@@ -8,8 +8,8 @@ use std::os::fd::RawFd;
 
 use rulip_engine::{Interest, Readiness, Token};
 
+use crate::ffi::arguments::{Args, Leading};
 use crate::ffi::inline_args::InlineArgs;
-use crate::ffi::trampoline::Args;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::handle::Handle;
 use crate::loop_state::{LoopState, Target};
@@ -79,12 +79,12 @@ pub(crate) fn ensure_no_transport(this: &This, file: &Obj) -> Res<Obj> {
 
 /// `_add_reader(fd, callback, *args)` and its sibling.
 pub(crate) fn add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
-    let [file, callback, rest @ ..] = args.positional() else {
-        return Err(Raised::type_error("a file descriptor and a callback are expected"));
-    };
+    let function = if side == Side::Reader { "add_reader" } else { "add_writer" };
+    let Leading { leading: [file, callback], rest, context } =
+        args.bind_leading(function, [c"fd", c"callback"])?;
     this.check_closed()?;
     let fd = number(file)?;
-    let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, None)?;
+    let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
     handle.set_lasting();
     handle.set_turn(if this.in_turn() { this.turn.get() } else { this.turn.get().wrapping_sub(1) });
     let token = this.engine.find_fd(fd);

@@ -8,6 +8,7 @@
 //! Invariant: an [`Obj`] owns exactly one reference, and is dropped while attached.
 #![allow(unsafe_code, reason = "the border to CPython's C API")]
 
+pub(crate) mod arguments;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;

@@ -10,58 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::ffi as c;
 
+use super::arguments::Args;
 use super::error::{Raised, Res};
 use super::native::{Native, Ref};
 use super::object::{Borrowed, Obj};
-
-/// The arguments of a fast call, borrowed from the caller's stack.
-pub(crate) struct Args<'a> {
-    positional: &'a [Obj],
-    keyword: &'a [Obj],
-    names: *mut c::PyObject,
-}
-
-impl<'a> Args<'a> {
-    /// # Safety
-    /// The vectorcall contract: `nargs` positional arguments, then one per name in `names`.
-    #[inline]
-    unsafe fn new(args: *const *mut c::PyObject, nargs: isize, names: *mut c::PyObject) -> Self {
-        let count = usize::try_from(nargs).unwrap_or(0);
-        // SAFETY: Obj is a transparent pointer and these outlive the call; they are only borrowed.
-        unsafe {
-            let named = if names.is_null() { 0 } else { c::PyTuple_GET_SIZE(names) };
-            let named = usize::try_from(named).unwrap_or(0);
-            let slice = |from: *const *mut c::PyObject, len: usize| {
-                if len == 0 { &[][..] } else { std::slice::from_raw_parts(from.cast::<Obj>(), len) }
-            };
-            Self {
-                positional: slice(args, count),
-                keyword: slice(args.wrapping_add(count), named),
-                names,
-            }
-        }
-    }
-
-    #[inline]
-    pub(crate) fn positional(&self) -> &'a [Obj] {
-        self.positional
-    }
-
-    #[inline]
-    pub(crate) fn has_keywords(&self) -> bool {
-        !self.keyword.is_empty()
-    }
-
-    /// Keyword names with their values.
-    pub(crate) fn keywords(&self) -> impl Iterator<Item = (Borrowed<'a>, &'a Obj)> {
-        let names = self.names;
-        self.keyword.iter().enumerate().map(move |(i, value)| {
-            // SAFETY: `names` is a tuple of as many names as there are keyword values.
-            let name = unsafe { Borrowed::new(c::PyTuple_GET_ITEM(names, i.cast_signed())) };
-            (name, value)
-        })
-    }
-}
 
 /// Runs `f`; a panic becomes a Python exception.
 #[inline]

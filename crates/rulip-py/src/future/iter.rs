@@ -8,11 +8,12 @@ use std::ffi::c_int;
 use pyo3::ffi as c;
 
 use super::Future;
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{Args, fast, noargs, onearg, unary};
+use crate::ffi::trampoline::{fast, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res};
 
 /// The body of `_rulip.FutureIter`.

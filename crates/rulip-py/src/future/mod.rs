@@ -214,8 +214,9 @@ impl Future {
             Some(loop_) if !loop_.is_none() => loop_.clone(),
             _ => imports::get().get_event_loop.call0()?,
         };
-        self.clear();
+        drop((self.first.take(), self.rest.take(), self.result.take(), self.details.take()));
         self.state.set(State::Pending);
+        self.blocking.set(false);
         self.log_traceback.set(false);
         let debug = loop_.method0(&names::get().get_debug)?.is_true()?;
         self.loop_.set(loop_);

@@ -6,9 +6,10 @@
 use pyo3::ffi as c;
 
 use super::{Future, State, iter};
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, body_offset};
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{Args, fast, getter, init, new, noargs, onearg, property, unary};
+use crate::ffi::trampoline::{fast, getter, init, new, noargs, onearg, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::imports;
 
@@ -192,35 +193,15 @@ fn initialise(this: &Ref<Future>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
         if value::text_is(&name, c"loop") {
             loop_ = Some(item);
         } else {
-            return Err(unexpected_keyword("Future", &name));
+            return Err(crate::ffi::arguments::unexpected("Future", &name));
         }
     }
     this.initialise(loop_.as_ref())
 }
 
-/// `TypeError: NAME() got an unexpected keyword argument '...'`.
-pub(crate) fn unexpected_keyword(function: &str, name: &Obj) -> Raised {
-    match value::text(name) {
-        Ok(name) => {
-            Raised::type_error(&format!("{function}() got an unexpected keyword argument '{name}'"))
-        }
-        Err(raised) => raised,
-    }
-}
-
 /// The `msg` of a `cancel()` call.
 pub(crate) fn cancel_message(args: &Args<'_>) -> Res<Option<Obj>> {
-    let mut message = args.positional().first();
-    if args.positional().len() > 1 {
-        return Err(Raised::type_error("cancel() takes at most 1 argument"));
-    }
-    for (name, item) in args.keywords() {
-        if value::text_is(&name, c"msg") {
-            message = Some(item);
-        } else {
-            return Err(unexpected_keyword("cancel", &name));
-        }
-    }
+    let [message] = args.bind("cancel", [c"msg"], 0)?;
     Ok(message.filter(|message| !message.is_none()).cloned())
 }
 
@@ -248,14 +229,14 @@ fn set_exception(this: &Ref<Future>, value: &Obj) -> Res<Obj> {
     Ok(Obj::none())
 }
 
-/// `StopIteration` would end the generator that awaits: refused (3.11) or wrapped (3.12 on).
+/// `StopIteration` would end the generator that awaits: refused, or wrapped, as this Python does.
 pub(crate) fn storable(exc: Obj) -> Res<Obj> {
     const TEXT: &str =
         "StopIteration interacts badly with generators and cannot be raised into a Future";
     if !crate::ffi::error::is_stop_iteration(&exc)? {
         return Ok(exc);
     }
-    if cfg!(Py_3_12) {
+    if imports::wraps_stop_iteration()? {
         let wrapped = Raised::runtime_error(TEXT).take();
         wrapped.set_cause(Some(exc.clone()));
         wrapped.set_context(Some(exc));
@@ -265,18 +246,10 @@ pub(crate) fn storable(exc: Obj) -> Res<Obj> {
 }
 
 fn add_done_callback(this: &Ref<Future>, args: &Args<'_>) -> Res<Obj> {
-    let [callback] = args.positional() else {
-        return Err(Raised::type_error("add_done_callback() takes exactly 1 positional argument"));
-    };
-    let mut context = None;
-    for (name, item) in args.keywords() {
-        if value::text_is(&name, c"context") {
-            context = Some(item.clone());
-        } else {
-            return Err(unexpected_keyword("add_done_callback", &name));
-        }
-    }
-    this.add_done_callback(callback.clone(), context.filter(|context| !context.is_none()))?;
+    let [callback, context] =
+        args.bind_after("add_done_callback", [c"fn", c"context"], 1, 1)?;
+    let Some(callback) = callback else { return Ok(Obj::none()) };
+    this.add_done_callback(callback.clone(), context.filter(|context| !context.is_none()).cloned())?;
     Ok(Obj::none())
 }
 

@@ -20,11 +20,12 @@ use std::ffi::c_int;
 use rulip_engine::{Deadline, TimerKey};
 
 use super::{Task, registry};
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{Args, fast, getter, noargs, onearg, unary};
+use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::future::iter::thrown;
 use crate::imports;
@@ -165,12 +166,12 @@ impl Sleep {
             this.state.set(State::Spent);
             return Err(Raised::value_error("Invalid delay: NaN (not a number)"));
         }
-        let loop_ = imports::get().get_running_loop.call0()?;
-        if let Some(native) = Ref::<LoopState>::downcast(&loop_)
-            && let Some(task) = registry::current(native)?
+        if let Some(native) = crate::event_loop::run::running()
+            && let Some(task) = registry::current(&native)?
         {
-            return Self::wait_natively(this, native, task, delay);
+            return Self::wait_natively(this, &native, task, delay);
         }
+        let loop_ = imports::get().get_running_loop.call0()?;
         Self::delegate(this, &loop_)
     }
 
@@ -273,25 +274,8 @@ impl Awaitable for Sleep {
 
 /// `sleep(delay, result=None)`.
 pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
-    let (mut delay, mut result) = (args.positional().first(), args.positional().get(1));
-    for (name, item) in args.keywords() {
-        if value::text_is(&name, c"delay") && delay.is_none() {
-            delay = Some(item);
-        } else if value::text_is(&name, c"result") && result.is_none() {
-            result = Some(item);
-        } else {
-            return Err(crate::future::slots::unexpected_keyword("sleep", &name));
-        }
-    }
-    let Some(delay) = delay else {
-        return Err(Raised::type_error("sleep() missing 1 required positional argument: 'delay'"));
-    };
-    if args.positional().len() > 2 {
-        return Err(Raised::type_error(&format!(
-            "sleep() takes from 1 to 2 positional arguments but {} were given",
-            args.positional().len()
-        )));
-    }
+    let [delay, result] = args.bind("sleep", [c"delay", c"result"], 1)?;
+    let Some(delay) = delay else { return Ok(Obj::none()) };
     let body = Sleep {
         task: RefSlot::empty(),
         result: Slot::new(result.filter(|result| !result.is_none()).cloned()),

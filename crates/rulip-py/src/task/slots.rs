@@ -3,12 +3,13 @@
 use pyo3::ffi as c;
 
 use super::{Task, check_coroutine, registry, step};
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, body_offset};
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{Args, fast, getter, init, new, noargs, onearg, property, unary};
+use crate::ffi::trampoline::{fast, getter, init, new, noargs, onearg, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::future::Future;
-use crate::future::slots::{cancel_message, class_getitem, class_of, unexpected_keyword};
+use crate::future::slots::{cancel_message, class_getitem, class_of};
 use crate::imports;
 use crate::names;
 
@@ -81,7 +82,11 @@ pub(crate) fn build() -> Res<Obj> {
         property(c"_log_destroy_pending", c"Whether to report it if it dies pending.", |this: &Ref<Task>| {
             Ok(Obj::bool(this.log_destroy_pending.get()))
         }, |this: &Ref<Task>, value: Option<&Obj>| {
-            this.log_destroy_pending.set(value.map_or(Ok(false), Obj::is_true)?);
+            let Some(value) = value else {
+                    let class = super::builtin("AttributeError")?;
+                    return Err(Raised::new(&class, "cannot delete attribute"));
+                };
+                this.log_destroy_pending.set(value.is_true()?);
             Ok(())
         }),
         crate::ffi::trampoline::generic_dict(),
@@ -98,7 +103,7 @@ fn keyword(args: &Args<'_>, function: &str, wanted: &[&std::ffi::CStr]) -> Res<V
     for (name, item) in args.keywords() {
         match wanted.iter().position(|candidate| value::text_is(&name, candidate)) {
             Some(i) => found[i] = Some(item.clone()),
-            None => return Err(unexpected_keyword(function, &name)),
+            None => return Err(crate::ffi::arguments::unexpected(function, &name)),
         }
     }
     Ok(found)
@@ -134,7 +139,7 @@ fn initialise(this: &Ref<Task>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
         } else if value::text_is(&key, c"coro") && coro.is_none() {
             coro = Some(item);
         } else {
-            return Err(unexpected_keyword("Task", &key));
+            return Err(crate::ffi::arguments::unexpected("Task", &key));
         }
     }
     let Some(coro) = coro else {

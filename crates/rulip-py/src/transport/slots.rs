@@ -7,10 +7,11 @@ use rulip_engine::sys::socket;
 
 use super::extra_info::Addresses;
 use super::stream::{Parts, Socket, StreamTransport};
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, body_offset};
 use crate::ffi::object::Attached;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{Args, fast, generic_dict, getter, noargs, onearg, property, unary};
+use crate::ffi::trampoline::{fast, generic_dict, getter, noargs, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, descriptor, value};
 use crate::future::Future;
 use crate::loop_state::LoopState;
@@ -42,14 +43,22 @@ pub(crate) fn build() -> Res<Obj> {
     .dict_at(body_offset::<StreamTransport>(StreamTransport::DICT_AT))
     .slot(c::Py_tp_repr, unary(describe))
     .methods([
-        onearg(
+        fast(
             c"write",
             c"Write bytes; never blocks, the rest is buffered.",
-            |this: &This, data: &Obj| done(this.write(data)),
+            |this: &This, args: &Args<'_>| {
+                let [data] = args.bind("write", [c"data"], 1)?;
+                done(data.map_or(Ok(()), |data| this.write(data)))
+            },
         ),
-        onearg(c"writelines", c"Write several chunks of bytes.", |this: &This, chunks: &Obj| {
-            done(this.write_lines(value::iterate(chunks)?))
-        }),
+        fast(
+            c"writelines",
+            c"Write several chunks of bytes.",
+            |this: &This, args: &Args<'_>| {
+                let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
+                done(chunks.map_or(Ok(()), |chunks| this.write_lines(value::iterate(chunks)?)))
+            },
+        ),
         noargs(c"write_eof", c"Close the writing half after what is buffered.", |this: &This| {
             done(this.write_eof())
         }),
@@ -75,9 +84,14 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"is_reading", c"Return True if neither paused nor closing.", |this: &This| {
             Ok(Obj::bool(this.stream.borrow().is_reading()))
         }),
-        onearg(c"set_protocol", c"Switch to another protocol.", |this: &This, protocol: &Obj| {
-            done(this.set_protocol(protocol))
-        }),
+        fast(
+            c"set_protocol",
+            c"Switch to another protocol.",
+            |this: &This, args: &Args<'_>| {
+                let [protocol] = args.bind("set_protocol", [c"protocol"], 1)?;
+                done(protocol.map_or(Ok(()), |protocol| this.set_protocol(protocol)))
+            },
+        ),
         noargs(c"get_protocol", c"Return the protocol.", |this: &This| {
             Ok(this.protocol.get_or_none())
         }),
@@ -85,19 +99,9 @@ pub(crate) fn build() -> Res<Obj> {
             c"get_extra_info",
             c"Return what is known about the connection.",
             |this: &This, args: &Args<'_>| {
-                let (mut name, mut default) = (args.positional().first(), args.positional().get(1));
-                for (key, item) in args.keywords() {
-                    if value::text_is(&key, c"name") {
-                        name = Some(item);
-                    } else if value::text_is(&key, c"default") {
-                        default = Some(item);
-                    }
-                }
-                let Some(name) = name else {
-                    return Err(Raised::type_error(
-                        "get_extra_info() missing 1 required positional argument: 'name'",
-                    ));
-                };
+                let [name, default] =
+                    args.bind("get_extra_info", [c"name", c"default"], 1)?;
+                let Some(name) = name else { return Ok(Obj::none()) };
                 let none = Obj::none();
                 this.extra_info(name, default.unwrap_or(&none))
             },
@@ -123,17 +127,14 @@ pub(crate) fn build() -> Res<Obj> {
             c"_force_close",
             c"Close at once, with an error for connection_lost.",
             |this: &This, args: &Args<'_>| {
-                let error = args.positional().first().filter(|error| !error.is_none()).cloned();
-                done(this.force_close(error))
+                let [error] = args.bind("_force_close", [c"exc"], 1)?;
+                done(this.force_close(error.filter(|error| !error.is_none()).cloned()))
             },
         ),
         fast(c"_fatal_error", c"Report an error and close.", |this: &This, args: &Args<'_>| {
-            let Some(error) = args.positional().first() else {
-                return Err(Raised::type_error(
-                    "_fatal_error() missing 1 required positional argument: 'exc'",
-                ));
-            };
-            let message = match args.positional().get(1) {
+            let [error, message] = args.bind("_fatal_error", [c"exc", c"message"], 1)?;
+            let Some(error) = error else { return Ok(Obj::none()) };
+            let message = match message {
                 Some(message) => value::text(message)?,
                 None => "Fatal error on transport".to_owned(),
             };
@@ -233,16 +234,7 @@ fn describe(this: &This) -> Res<Obj> {
 }
 
 fn set_limits(this: &This, args: &Args<'_>) -> Res<Obj> {
-    let (mut high, mut low) = (args.positional().first(), args.positional().get(1));
-    for (key, item) in args.keywords() {
-        if value::text_is(&key, c"high") {
-            high = Some(item);
-        } else if value::text_is(&key, c"low") {
-            low = Some(item);
-        } else {
-            return Err(crate::future::slots::unexpected_keyword("set_write_buffer_limits", &key));
-        }
-    }
+    let [high, low] = args.bind("set_write_buffer_limits", [c"high", c"low"], 0)?;
     let number =
         |limit: Option<&Obj>| limit.filter(|limit| !limit.is_none()).map(value::as_i64).transpose();
     let (high, low) = (number(high)?, number(low)?);
@@ -286,7 +278,7 @@ pub(crate) fn make_socket_transport(loop_: &Ref<LoopState>, args: &Args<'_>) -> 
         } else if value::text_is(&key, c"server") {
             server = Some(item.clone());
         } else {
-            return Err(crate::future::slots::unexpected_keyword("_make_socket_transport", &key));
+            return Err(crate::ffi::arguments::unexpected("_make_socket_transport", &key));
         }
     }
     let given = |value: Option<Obj>| value.filter(|value| !value.is_none());
