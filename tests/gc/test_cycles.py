@@ -12,7 +12,9 @@ import asyncio
 import contextvars
 import gc
 import socket
+import warnings
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -286,38 +288,70 @@ def test_a_cancelled_timer_that_stays_in_the_heap(loop):
     keep.cancel()
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_a_loop_that_its_own_contents_hold(loop_factory, closed):
-    """Ready callbacks, timers, watched descriptors, tasks, attributes: all know the loop."""
+async def forever(kept: Any) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def asleep(kept: Any) -> None:
+    await asyncio.sleep(3600)
+
+
+def begin(loop: Any, coroutine: Any) -> Any:
+    """A task that is under way and may die quietly."""
+    task = loop.create_task(coroutine)
+    spin(loop, 2)
+    task._log_destroy_pending = False
+    return task
+
+
+def future_with_callback(loop: Any, token: Any) -> Any:
+    future = loop.create_future()
+    future.add_done_callback(token)
+    return future
+
+
+# Each puts `token`, which knows the loop, somewhere into the loop, and may return what the token
+# shall know too.
+CONTENTS: dict[str, Callable[[Any, Any, socket.socket], Any]] = {
+    "an attribute": lambda loop, token, sock: setattr(loop, "kept", token),
+    "the exception handler": lambda loop, token, sock: loop.set_exception_handler(token),
+    "the task factory": lambda loop, token, sock: loop.set_task_factory(token),
+    "call_soon": lambda loop, token, sock: loop.call_soon(token, token) and None,
+    "call_soon, its handle": lambda loop, token, sock: loop.call_soon(token, token),
+    "call_soon, cancelled": lambda loop, token, sock: loop.call_soon(token).cancel(),
+    "call_soon_threadsafe": lambda loop, token, sock: loop.call_soon_threadsafe(token) and None,
+    "call_soon_threadsafe, its handle": lambda loop, token, sock: loop.call_soon_threadsafe(token),
+    "call_later": lambda loop, token, sock: loop.call_later(3600, token) and None,
+    "call_later, its handle": lambda loop, token, sock: loop.call_later(3600, token),
+    "call_later, cancelled": lambda loop, token, sock: loop.call_later(3600, token).cancel(),
+    "a reader": lambda loop, token, sock: loop.add_reader(sock, token, token) and None,
+    "a writer": lambda loop, token, sock: loop.add_writer(sock, token, token) and None,
+    "a future": lambda loop, token, sock: loop.create_future(),
+    "a future with a callback": lambda loop, token, sock: future_with_callback(loop, token),
+    "a task not begun": lambda loop, token, sock: setattr(
+        loop.create_task(forever(token)), "_log_destroy_pending", False
+    ),
+    "a task": lambda loop, token, sock: begin(loop, forever(token)),
+    "a sleeping task": lambda loop, token, sock: begin(loop, asleep(token)),
+}
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "left open"])
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_loop_that_its_own_contents_hold(loop_factory, content, closed):
     near, far = socket.socketpair()
     loop = loop_factory()
     token = Token()
-    reports = collect_reports(loop)
-    kept = (loop, token, reports)
-
-    async def body(loop, kept):
-        await loop.create_future()
-
-    loop.kept = loop
-    loop.set_exception_handler(lambda *args, kept=kept: None)
-    loop.set_task_factory(lambda loop, coro, kept=kept, **kw: asyncio.Task(coro, loop=loop, **kw))
-    task = loop.create_task(body(loop, kept))
-    spin(loop, 2)
-    task._log_destroy_pending = False
-    loop.call_soon(token, kept)
-    loop.call_soon_threadsafe(token, kept)
-    loop.call_later(3600, token, kept)
-    loop.add_reader(near, token, kept)
-    loop.add_writer(far, token, kept)
-    future = loop.create_future()
-    future.add_done_callback(lambda _, kept=kept: None)
-    token.future = future  # type: ignore[attr-defined]
-    refs = weakref.ref(token), weakref.ref(loop), weakref.ref(future), weakref.ref(task)
-    with resource_warnings() as texts:
-        if closed:
-            loop.close()
-        del loop, token, kept, future, task, reports
-    assert gone(*refs)
+    token.loop = loop  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a coroutine that was never begun
+        token.more = CONTENTS[content](loop, token, near)  # type: ignore[attr-defined]
+        refs = weakref.ref(token), weakref.ref(loop)
+        with resource_warnings() as texts:
+            if closed:
+                loop.close()
+            del loop, token
+        assert gone(*refs)
     assert any("unclosed event loop" in text for text in texts) is not closed
     near.close()
     far.close()
@@ -441,7 +475,7 @@ def test_the_types_take_part_in_collection(loop):
     future, task = loop.create_future(), loop.create_task(body())
     handle, timer = loop.call_soon(print), loop.call_later(3600, print)
     iterator = future.__await__()
-    for thing in (loop, future, task, handle, timer, iterator):
+    for thing in (loop, future, task, iterator):
         assert gc.is_tracked(thing), thing
     future.add_done_callback(print)
     assert print in [callback for callback, _ in future._callbacks]
