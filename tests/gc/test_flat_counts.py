@@ -35,7 +35,7 @@ def census() -> tuple[int, int, int]:
     return len(gc.get_objects()), sys.getallocatedblocks(), len(open_fds())
 
 
-def assert_flat(repeat: Callable[[int], None], count: int = 300) -> None:
+def assert_flat(repeat: Callable[[int], None], count: int = 300, slack: int = 1) -> None:
     """`repeat(n)` does the operation n times; n more leave less behind than every second would."""
     repeat(count)
     first = census()
@@ -48,7 +48,7 @@ def assert_flat(repeat: Callable[[int], None], count: int = 300) -> None:
         for before, after, final in zip(first, second, third, strict=True)
     ]
     assert grown[0] < count // 2, ("objects", grown)
-    assert grown[1] < count * 3 // 4, ("blocks", grown)
+    assert grown[1] < slack * count * 3 // 4, ("blocks", grown)
     assert grown[2] <= 0, ("descriptors", grown)
 
 
@@ -256,7 +256,8 @@ def test_servers(loop):
             await turns(3)
             assert reader.at_eof()
 
-    assert_flat(lambda count: loop.run_until_complete(main(count)), 40)
+    # One server is hundreds of blocks; asyncio's own caches account for a few.
+    assert_flat(lambda count: loop.run_until_complete(main(count)), 40, slack=4)
 
 
 def test_plain_sockets(loop):
