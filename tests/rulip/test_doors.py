@@ -466,7 +466,8 @@ LOOK_AT_ASYNCIO = """
         return sorted(".".join(key) for key in before if before[key] is not after[key])
 
     before = names()
-    sleeps = [".".join(key) for key, value in before.items() if value is asyncio.sleep]
+    replaced = (asyncio.create_task, asyncio.sleep)
+    native = [".".join(key) for key, value in before.items() if value in replaced]
 """
 
 
@@ -512,7 +513,7 @@ def test_the_runners_loop_is_the_current_one_until_it_is_closed() -> None:
     assert said == ["True", "There is no current event loop in thread 'MainThread'."]
 
 
-def test_install_replaces_sleep_and_the_policy_and_uninstall_restores_them() -> None:
+def test_install_replaces_functions_and_the_policy_and_uninstall_restores_them() -> None:
     said = python_says(
         LOOK_AT_ASYNCIO
         + """
@@ -520,8 +521,9 @@ def test_install_replaces_sleep_and_the_policy_and_uninstall_restores_them() -> 
     for _ in range(2):
         rulip.install()
         rulip.install()
-        print(changed(before) == sorted([*sleeps, "asyncio.events._event_loop_policy"]))
+        print(changed(before) == sorted([*native, "asyncio.events._event_loop_policy"]))
         print(asyncio.sleep is rulip.sleep is asyncio.tasks.sleep is asyncio.streams.sleep)
+        print(asyncio.create_task is rulip.create_task is asyncio.tasks.create_task)
         async def main():
             await asyncio.sleep(0)
             return type(asyncio.get_running_loop()) is rulip.Loop
@@ -537,7 +539,7 @@ def test_install_replaces_sleep_and_the_policy_and_uninstall_restores_them() -> 
     print(asyncio.run(stock()))
     """
     ).splitlines()
-    assert said == ["True", "True", "True", "True", "[]"] * 2 + ["False"]
+    assert said == ["True", "True", "True", "True", "True", "[]"] * 2 + ["False"]
 
 
 def test_uninstall_leaves_what_others_changed_meanwhile() -> None:

@@ -43,6 +43,14 @@ pub(crate) struct Imports {
     pub(crate) create_task: Obj,
     /// `asyncio.events.get_running_loop`.
     pub(crate) get_running_loop: Obj,
+    /// `asyncio._get_running_loop`.
+    pub(crate) get_running_loop_or_none: Obj,
+    /// `asyncio._set_running_loop`.
+    pub(crate) set_running_loop: Obj,
+    /// `sys.get_asyncgen_hooks`, `sys.set_asyncgen_hooks`, `signal.set_wakeup_fd`.
+    pub(crate) get_asyncgen_hooks: Obj,
+    pub(crate) set_asyncgen_hooks: Obj,
+    pub(crate) set_wakeup_fd: Obj,
     /// `asyncio.events.get_event_loop`, which a Future made without a loop asks.
     pub(crate) get_event_loop: Obj,
     /// The dict loop -> current task behind `asyncio.current_task()`, where it is one (to 3.13).
@@ -105,7 +113,11 @@ impl Imports {
             buffered_protocol_class: find(c"asyncio.protocols", "BufferedProtocol")?,
             transport_socket_class: find(c"asyncio.trsock", "TransportSocket")?,
             iscoroutine: find(c"asyncio.coroutines", "iscoroutine")?,
-            iscoroutinefunction: find_first(c"asyncio.coroutines", "_iscoroutinefunction", "iscoroutinefunction")?,
+            iscoroutinefunction: find_first(
+                c"asyncio.coroutines",
+                "_iscoroutinefunction",
+                "iscoroutinefunction",
+            )?,
             future_repr: find(c"asyncio.base_futures", "_future_repr")?,
             task_repr: find(c"asyncio.base_tasks", "_task_repr")?,
             task_get_stack: find(c"asyncio.base_tasks", "_task_get_stack")?,
@@ -114,6 +126,11 @@ impl Imports {
             format_callback_source: find(c"asyncio.format_helpers", "_format_callback_source")?,
             create_task: find(c"asyncio.tasks", "create_task")?,
             get_running_loop: find(c"asyncio.events", "get_running_loop")?,
+            get_running_loop_or_none: find(c"_asyncio", "_get_running_loop")?,
+            set_running_loop: find(c"_asyncio", "_set_running_loop")?,
+            get_asyncgen_hooks: find(c"sys", "get_asyncgen_hooks")?,
+            set_asyncgen_hooks: find(c"sys", "set_asyncgen_hooks")?,
+            set_wakeup_fd: find(c"_signal", "set_wakeup_fd")?,
             get_event_loop: find(c"asyncio.events", "get_event_loop")?,
             current_tasks: optional("_current_tasks")?,
             #[cfg(Py_3_14)]

@@ -57,9 +57,15 @@ impl Job {
     }
 }
 
-/// The collector does not track handles: one that only we hold is seen through.
+/// A handle that is not tracked, and that only we hold, is seen through.
 fn visit_handle(handle: &Ref<Handle>, visit: &Visit) -> Result<(), c_int> {
-    if handle.as_obj().refcount() == 1 { handle.traverse(visit) } else { Ok(()) }
+    if handle.is_tracked() {
+        visit.obj(handle.as_obj())
+    } else if handle.as_obj().refcount() == 1 {
+        handle.traverse(visit)
+    } else {
+        Ok(())
+    }
 }
 
 /// Who a registration belongs to.
@@ -181,6 +187,16 @@ impl LoopState {
             scratch: Cell::new(Vec::new()),
             doorbell: RefCell::new(None),
         })
+    }
+
+    /// The loop stops: from now on it may be garbage, and its handles with it.
+    pub(crate) fn track_jobs(&self) {
+        self.engine.drain_inbox();
+        self.engine.visit_ready(&mut |job| {
+            if let Job::Handle(handle) = job {
+                handle.track();
+            }
+        });
     }
 
     #[inline]

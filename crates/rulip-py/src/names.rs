@@ -20,6 +20,8 @@ macro_rules! names {
 
 names! {
     add_done_callback = c"add_done_callback",
+    asyncgen_finalizer_hook = c"_asyncgen_finalizer_hook",
+    asyncgen_firstiter_hook = c"_asyncgen_firstiter_hook",
     asyncio_future_blocking = c"_asyncio_future_blocking",
     attach = c"_attach",
     buffer_updated = c"buffer_updated",

@@ -51,8 +51,6 @@ class Loop(_NativeFirst, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  
         "_default_executor",
         "_exception_handler",
         "_executor_shutdown_called",
-        "_old_agen_hooks",
-        "_outer_wakeup_fd",
         "_resolver",
         "_signal_handlers",
         "_transports",

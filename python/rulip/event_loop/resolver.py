@@ -37,12 +37,16 @@ class Lookup:
 class ResolverPool:
     """Threads for look-ups, made on demand, ended by close()."""
 
-    def __init__(self, limit: int = 16) -> None:
+    def __init__(self, limit: int = 16, most_threads: int = 96) -> None:
         self.limit = limit
+        #: With those stuck in abandoned look-ups: an outage must not cost a thread per look-up.
+        self.most_threads = most_threads
         self._changed = threading.Condition(threading.Lock())
         self._waiting: collections.deque[Lookup] = collections.deque()
         # Threads that take look-ups: all but those stuck in an abandoned one.
         self._threads = 0
+        # Threads that ended their life's work but not their last look-up.
+        self._stuck = 0
         self._idle = 0
         self._made = 0
         self._closed = False
@@ -68,6 +72,7 @@ class ResolverPool:
             lookup.abandoned = True
             if lookup.running:
                 self._threads -= 1
+                self._stuck += 1
                 with contextlib.suppress(RuntimeError):
                     self._start_thread_if_needed()
             else:
@@ -86,6 +91,8 @@ class ResolverPool:
 
     def _start_thread_if_needed(self) -> None:
         if self._threads >= self.limit or self._idle >= len(self._waiting):
+            return
+        if self._threads + self._stuck >= self.most_threads:
             return
         # A daemon: a look-up that stalls must not keep the process from ending.
         name = f"{THREAD_NAME}_{self._made}"
@@ -115,6 +122,12 @@ class ResolverPool:
             with self._changed:
                 lookup.running = False
                 abandoned = lookup.abandoned
+                if abandoned:
+                    self._stuck -= 1
+                    if self._threads < self.limit and self._waiting:
+                        # No other thread could be started: this one is free again.
+                        self._threads += 1
+                        continue
                 heard = not (abandoned or self._closed)
             if heard:
                 lookup.report(result, failure)

@@ -1,17 +1,16 @@
 """Running and closing a loop: everything around the native turns.
 
 Lives here: run_forever, run_until_complete, close, asynchronous generators, debug's
-coroutine origins, the signal wake-up descriptor while running.
-Does not live here: the turns themselves (native `_run`), signal handlers (signals.py).
-Thread: the one that calls run_forever(); signal.set_wakeup_fd works in the main thread only.
+coroutine origins.
+Does not live here: the turns and what they change in the interpreter (native `_run`), signal
+handlers (signals.py).
+Thread: the one that calls run_forever().
 Invariant: whatever set-up changed in the interpreter is as before after tear-down, and a
 refused run changes nothing.
 """
 
 import asyncio
-import signal
 import sys
-import threading
 import warnings
 import weakref
 from asyncio import events
@@ -34,20 +33,15 @@ class Running(ExecutorCalls):
 
     _asyncgens: "weakref.WeakSet[Any]"
     _asyncgens_shutdown_called: bool
-    _old_agen_hooks: Any
     _coroutine_origin_tracking_enabled: bool
     _coroutine_origin_tracking_saved_depth: int
-    # The caller's wake-up descriptor while ours is installed, None while it isn't.
-    _outer_wakeup_fd: int | None
 
     def __init__(self) -> None:
         super().__init__()
         self._asyncgens = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
-        self._old_agen_hooks = None
         self._coroutine_origin_tracking_enabled = False
         self._coroutine_origin_tracking_saved_depth = 0
-        self._outer_wakeup_fd = None
 
     def __repr__(self) -> str:
         return (
@@ -87,60 +81,17 @@ class Running(ExecutorCalls):
         if events._get_running_loop() is not None:
             raise RuntimeError("Cannot run the event loop while another loop is running")
 
-    def _run_forever_setup(self) -> None:
+    def run_forever(self) -> None:
+        """Run until stop() is called."""
         self._check_closed()
         self._check_running()
         self._set_coroutine_origin_tracking(self.get_debug())
-        self._old_agen_hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(
-            firstiter=self._asyncgen_firstiter_hook,
-            finalizer=self._asyncgen_finalizer_hook,
-        )
-        self._take_signal_wakeup()
-        events._set_running_loop(self)  # type: ignore[arg-type]
-
-    def _run_forever_cleanup(self) -> None:
-        events._set_running_loop(None)
-        self._give_back_signal_wakeup()
-        self._set_coroutine_origin_tracking(False)
-        hooks = self._old_agen_hooks
-        if hooks is not None:
-            self._old_agen_hooks = None
-            sys.set_asyncgen_hooks(*hooks)
-
-    def _take_signal_wakeup(self) -> None:
-        """Have the C signal handler ring our doorbell: it ends a wait in the poller."""
-        if threading.current_thread() is not threading.main_thread():
-            return
         try:
-            self._outer_wakeup_fd = signal.set_wakeup_fd(
-                self._doorbell(), warn_on_full_buffer=False
-            )
-        except (ValueError, OSError):
-            # No signals for this interpreter (embedded, or not the main one).
-            self._outer_wakeup_fd = None
-
-    def _give_back_signal_wakeup(self) -> None:
-        outer, self._outer_wakeup_fd = self._outer_wakeup_fd, None
-        if outer is None:
-            return
-        try:
-            current = signal.set_wakeup_fd(outer)
-            if current not in (self._doorbell(), -1):
-                # Somebody installed their own while we ran: theirs stays.
-                signal.set_wakeup_fd(current)
-        except (ValueError, OSError) as exc:
-            # The outer descriptor was closed meanwhile.
-            logger.info("set_wakeup_fd(%s) failed: %s", outer, exc)
-            signal.set_wakeup_fd(-1)
-
-    def run_forever(self) -> None:
-        """Run until stop() is called."""
-        self._run_forever_setup()
-        try:
+            # The running loop, the hooks of asynchronous generators and the wake-up descriptor of
+            # signals are set and put back natively: no signal handler strikes in between.
             self._run()
         finally:
-            self._run_forever_cleanup()
+            self._set_coroutine_origin_tracking(False)
 
     def run_until_complete(self, future: Any) -> Any:
         """Run until the awaitable is done; return its result or raise its exception."""

@@ -77,7 +77,7 @@ class SignalHandlers(Names):
 
     def _check_signals_work_here(self) -> None:
         """Signals belong to the main thread of the main interpreter."""
-        if self._outer_wakeup_fd is not None and self._thread_id == threading.get_ident():
+        if self._thread_id == threading.get_ident() == threading.main_thread().ident:
             # We run there: the wake-up descriptor is ours already.
             return
         try:

@@ -119,6 +119,13 @@ impl<J: From<Io>, T> Engine<J, T> {
         ready.iter().chain(timers.iter()).for_each(f);
     }
 
+    /// Visits every ready job. Visits none if the engine is in use.
+    pub fn visit_ready(&self, f: &mut dyn FnMut(&J)) {
+        if let Ok(ready) = self.ready.try_borrow() {
+            ready.iter().for_each(f);
+        }
+    }
+
     /// Visits every registration's target. Visits none if the engine is in use.
     pub fn visit_targets(&self, f: &mut dyn FnMut(&T)) {
         if let Ok(reactor) = self.reactor.try_borrow() {

@@ -8,5 +8,6 @@
 pub(crate) mod methods;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod surroundings;
 pub(crate) mod tasks;
 pub(crate) mod watch_fd;

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 use rulip_engine::sys::clock;
 use rulip_engine::{Deadline, Idle, Plan, Readiness, Token};
 
+use crate::event_loop::surroundings::Surroundings;
 use crate::event_loop::watch_fd;
 use crate::ffi::error::FirstError;
 use crate::ffi::gc::{self, Unlocked};
@@ -35,22 +36,26 @@ const TURNS_PER_DOORBELL_CHECK: u32 = 4096;
 /// of the cache, and make the heap grow and shrink.
 const FLUSH_WITHIN_TURN: usize = 64 * 1024;
 
-/// `_run()`: turns until `stop()`.
+/// `_run()`: turns until `stop()`, as this thread's running loop.
 pub(crate) fn run(this: &This) -> Res<Obj> {
     this.check_closed()?;
-    if this.running.replace(true) {
+    if this.running.get() {
         return Err(Raised::runtime_error("This event loop is already running"));
     }
+    let surroundings = Surroundings::enter(this)?;
+    this.running.set(true);
     this.thread_ident.set(gc::thread_ident());
     let outer = RUNNING.replace(Some(this.clone()));
     let mut first = FirstError::default();
     first.note(turns(this), this.as_obj());
+    // A loop that stops has still sent what it wrote.
+    first.note(flush(this), this.as_obj());
     this.stopping.set(false);
     this.running.set(false);
     this.thread_ident.set(0);
+    this.track_jobs();
     drop(RUNNING.replace(outer));
-    // A loop that stops has still sent what it wrote.
-    first.note(flush(this), this.as_obj());
+    first.note(surroundings.leave(this), this.as_obj());
     first.finish().map(|()| Obj::none())
 }
 

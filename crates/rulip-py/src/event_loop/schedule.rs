@@ -24,6 +24,9 @@ pub(crate) fn call_soon(this: &This, args: &Args<'_>) -> Res<Obj> {
         check_callback(callback, "call_soon")?;
     }
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
+    if !this.running.get() {
+        handle.track();
+    }
     this.push(Job::Handle(handle.clone()));
     Ok(handle.into_obj())
 }
@@ -37,8 +40,9 @@ pub(crate) fn call_soon_threadsafe(this: &This, args: &Args<'_>) -> Res<Obj> {
         check_callback(callback, "call_soon_threadsafe")?;
     }
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
-    if this.thread_ident.get() == crate::ffi::gc::thread_ident() {
-        // Our own thread is not asleep, and order with call_soon is kept.
+    if !this.running.get() || this.thread_ident.get() == crate::ffi::gc::thread_ident() {
+        // Nobody is asleep, and order with call_soon is kept.
+        handle.track();
         this.push(Job::Handle(handle.clone()));
     } else if let Err(refused) = this.engine.push_foreign(Job::Handle(handle.clone())) {
         drop(refused);

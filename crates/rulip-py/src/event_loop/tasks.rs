@@ -170,7 +170,8 @@ pub(crate) fn create_task_in_running_loop(args: &Args<'_>) -> Res<Obj> {
             if loop_.task_factory.is_set() {
                 return through_factory(&loop_, coro, args);
             }
-            return Task::spawn(&loop_, coro, found.name.as_ref(), found.context).map(Ref::into_obj);
+            return Task::spawn(&loop_, coro, found.name.as_ref(), found.context)
+                .map(Ref::into_obj);
         }
     }
     let passed = value::dict()?;

@@ -86,6 +86,7 @@ pub(crate) fn add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     let fd = number(file)?;
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
     handle.set_lasting();
+    handle.track();
     handle.set_turn(if this.in_turn() { this.turn.get() } else { this.turn.get().wrapping_sub(1) });
     let token = this.engine.find_fd(fd);
     let replaced = match token {

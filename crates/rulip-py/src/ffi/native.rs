@@ -84,13 +84,13 @@ impl TypeCell {
 ///
 /// # Safety
 /// `type_cell` is this type's own; `traverse` visits every reference held; `Extends` parents
-/// stand first in a `#[repr(C)]` body and are collected if and only if it is.
+/// stand first in a `#[repr(C)]` body and
 pub(crate) unsafe trait Native: Sized + 'static {
     /// Whether dead instances are kept for reuse (small types that come and go).
     const RECYCLED: bool = false;
-    /// Whether the garbage collector tracks instances. Those of other types are visited through
-    /// their only owner.
-    const COLLECTED: bool = true;
+    /// Whether the garbage collector tracks instances from the start. Others are seen through by
+    /// their only owner, and tracked when that is not enough ([`Ref::track`]).
+    const TRACKED: bool = true;
     /// Whether `finalize` must be asked about.
     const HAS_FINALIZER: bool = false;
 
@@ -141,7 +141,7 @@ impl<T: Native> Ref<T> {
             unsafe {
                 _Py_NewReference(ptr);
                 (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
-                if T::COLLECTED {
+                if T::TRACKED {
                     c::PyObject_GC_Track(ptr.cast());
                 }
                 return Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData));
@@ -164,8 +164,28 @@ impl<T: Native> Ref<T> {
                 return Err(Raised::assume_set());
             }
             (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
+            if !T::TRACKED {
+                c::PyObject_GC_UnTrack(ptr.cast());
+            }
             Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData))
         }
+    }
+
+    /// From now on the garbage collector sees it by itself. Not while it collects.
+    pub(crate) fn track(&self) {
+        let ptr = self.0.as_ptr();
+        // SAFETY: a live object of a collected type; tracking twice is what is checked for.
+        unsafe {
+            if c::PyObject_GC_IsTracked(ptr) == 0 {
+                c::PyObject_GC_Track(ptr.cast());
+            }
+        }
+    }
+
+    /// Whether the garbage collector sees it by itself.
+    pub(crate) fn is_tracked(&self) -> bool {
+        // SAFETY: a live object.
+        unsafe { c::PyObject_GC_IsTracked(self.0.as_ptr()) != 0 }
     }
 
     /// # Safety
@@ -325,9 +345,8 @@ pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
         {
             return; // resurrected
         }
-        if T::COLLECTED {
-            c::PyObject_GC_UnTrack(ptr.cast());
-        }
+        // Harmless where it was not tracked.
+        c::PyObject_GC_UnTrack(ptr.cast());
         let body = body_of::<T>(ptr);
         if !body.weakrefs().is_null() {
             c::PyObject_ClearWeakRefs(ptr);
@@ -342,11 +361,8 @@ pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
             return; // keeps its reference to the type
         }
         let kind = c::Py_TYPE(ptr);
-        let free = (*kind).tp_free.unwrap_or(if T::COLLECTED {
-            c::PyObject_GC_Del
-        } else {
-            c::PyObject_Free
-        });
+        let free =
+            (*kind).tp_free.unwrap_or(if true { c::PyObject_GC_Del } else { c::PyObject_Free });
         free(ptr.cast());
         c::Py_DECREF(kind.cast());
     }

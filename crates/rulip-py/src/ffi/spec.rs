@@ -28,7 +28,7 @@ impl TypeSpec {
         let mut spec = Self {
             name,
             size: size_of::<super::native::Instance<T>>(),
-            flags: c::Py_TPFLAGS_DEFAULT,
+            flags: c::Py_TPFLAGS_DEFAULT | c::Py_TPFLAGS_HAVE_GC,
             slots: Vec::new(),
             methods: Vec::new(),
             attributes: Vec::new(),
@@ -42,12 +42,9 @@ impl TypeSpec {
         let clear: unsafe extern "C" fn(*mut c::PyObject) -> c_int = clear::<T>;
         let dealloc: unsafe extern "C" fn(*mut c::PyObject) = dealloc::<T>;
         let mut spec = spec.slot(c::Py_tp_dealloc, dealloc as *mut c_void);
-        if T::COLLECTED {
-            spec.flags |= c::Py_TPFLAGS_HAVE_GC;
-            spec = spec
-                .slot(c::Py_tp_traverse, traverse as *mut c_void)
-                .slot(c::Py_tp_clear, clear as *mut c_void);
-        }
+        spec = spec
+            .slot(c::Py_tp_traverse, traverse as *mut c_void)
+            .slot(c::Py_tp_clear, clear as *mut c_void);
         if T::HAS_FINALIZER {
             let finalize: unsafe extern "C" fn(*mut c::PyObject) = finalize::<T>;
             spec = spec.slot(c::Py_tp_finalize, finalize as *mut c_void);

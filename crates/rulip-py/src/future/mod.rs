@@ -1,7 +1,7 @@
 //! `Future`: a result that is not there yet, and who waits for it.
 //!
-//! What lives here: the state and its transitions, callbacks, cancelling. The Python face is in
-//! `slots.rs`, `iter(future)` in `iter.rs`. Not here: what a task does with it (`task`).
+//! What lives here: the state and its transitions, cancelling. Who is told is in `callbacks.rs`, the
+//! Python face in `slots.rs`, `iter(future)` in `iter.rs`. Not here: what a task does with it (`task`).
 //! Owner thread, as asyncio's: nothing is locked.
 //!
 //! | state | `result` holds | from |
@@ -13,6 +13,7 @@
 //! A native task that awaits a native future stands in the callback list as itself: no handle, no
 //! bound method, no context is made for it. Invariant: leaving `pending` empties the list once.
 
+mod callbacks;
 pub(crate) mod iter;
 pub(crate) mod slots;
 
@@ -21,15 +22,13 @@ use std::ffi::c_int;
 
 use pyo3::ffi as c;
 
-use crate::ffi::inline_args::InlineArgs;
+use self::callbacks::{Callback, Others};
 use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
-use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, context, value};
-use crate::handle::Handle;
-use crate::loop_state::{Job, LoopState};
+use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, value};
+use crate::loop_state::LoopState;
 use crate::rare::Rare;
-use crate::task::Task;
 use crate::{imports, names};
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -39,16 +38,6 @@ pub(crate) enum State {
     Failed,
     Cancelled,
 }
-
-/// Who is told when a future is done: a native task that awaits it, by itself, or a callable of
-/// `add_done_callback`, with the context to call it in.
-pub(crate) struct Callback {
-    subject: Obj,
-    context: Option<Obj>,
-}
-
-/// A word in every future, for the few that have more than one callback.
-type Others = Box<Vec<Callback>>;
 
 /// What few futures need.
 #[derive(Default)]
@@ -150,31 +139,6 @@ unsafe impl Native for Future {
 // SAFETY: the same type.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Extends<Self> for Future {}
-
-impl Callback {
-    fn visit(&self, visit: &Visit) -> Result<(), c_int> {
-        visit.obj(&self.subject)?;
-        self.context.iter().try_for_each(|context| visit.obj(context))
-    }
-
-    /// As a callable with its context, made where it is a task.
-    fn into_python(self) -> Res<(Obj, Obj)> {
-        match (self.context, Ref::<Task>::downcast(&self.subject)) {
-            (Some(context), _) => Ok((self.subject, context)),
-            (None, Some(task)) => {
-                let context = task.context();
-                Ok((self.subject.attr(&names::get().wakeup)?, context))
-            }
-            (None, None) => Ok((self.subject, Obj::none())),
-        }
-    }
-}
-
-impl Clone for Callback {
-    fn clone(&self) -> Self {
-        Self { subject: self.subject.clone(), context: self.context.clone() }
-    }
-}
 
 impl Future {
     pub(crate) const WEAKREFS_AT: usize = std::mem::offset_of!(Self, weakrefs);
@@ -332,48 +296,6 @@ impl Future {
         exc.set_traceback(traceback.as_ref());
         Some(exc)
     }
-
-    /// Adds a waiting task; only while pending.
-    #[inline]
-    pub(crate) fn add_waiter(&self, task: Ref<Task>) {
-        self.add_callback(Callback { subject: task.into_obj(), context: None });
-    }
-
-    #[inline]
-    fn add_callback(&self, callback: Callback) {
-        // Cells, so that nothing is borrowed: look, and put back.
-        match self.first.take() {
-            None => {
-                let rest = self.rest.take();
-                if rest.is_none() {
-                    self.first.set(Some(callback));
-                } else {
-                    self.push_rest(rest, callback);
-                }
-            }
-            Some(first) => {
-                self.first.set(Some(first));
-                self.push_rest(self.rest.take(), callback);
-            }
-        }
-    }
-
-    fn push_rest(&self, rest: Option<Others>, callback: Callback) {
-        let mut rest = rest.unwrap_or_default();
-        rest.push(callback);
-        self.rest.set(Some(rest));
-    }
-
-    /// Every callback, in order, as (callable, context) pairs.
-    fn callbacks(&self) -> Res<Vec<(Obj, Obj)>> {
-        let first = self.first.take();
-        let rest = self.rest.take();
-        let found: Vec<Callback> =
-            first.iter().chain(rest.iter().flat_map(|list| list.iter())).cloned().collect();
-        self.first.set(first);
-        self.rest.set(rest);
-        found.into_iter().map(Callback::into_python).collect()
-    }
 }
 
 impl Ref<Future> {
@@ -434,102 +356,6 @@ impl Ref<Future> {
         self.set_cancel_message(message);
         self.schedule_callbacks()?;
         Ok(true)
-    }
-
-    #[inline]
-    fn schedule_callbacks(&self) -> Res<()> {
-        let first = self.first.take();
-        let rest = self.rest.take();
-        let Some(first) = first else {
-            return match rest {
-                Some(rest) => rest.into_iter().try_for_each(|callback| self.schedule(callback)),
-                None => Ok(()),
-            };
-        };
-        self.schedule(first)?;
-        match rest {
-            Some(rest) => rest.into_iter().try_for_each(|callback| self.schedule(callback)),
-            None => Ok(()),
-        }
-    }
-
-    #[inline]
-    fn schedule(&self, callback: Callback) -> Res<()> {
-        let Some(loop_) = self.native_loop() else { return self.schedule_foreign(callback) };
-        loop_.check_closed()?;
-        let Callback { subject, context } = callback;
-        let job = match context {
-            Some(context) => Job::Handle(Handle::new(
-                &loop_,
-                subject,
-                InlineArgs::one(self.to_obj()),
-                Some(context),
-            )?),
-            None => match Ref::<Task>::try_from_obj(subject) {
-                Some(task) => Job::Task(task),
-                None => return Ok(()),
-            },
-        };
-        loop_.push(job);
-        Ok(())
-    }
-
-    /// On somebody else's loop: through its `call_soon`.
-    fn schedule_foreign(&self, callback: Callback) -> Res<()> {
-        let names = names::get();
-        let (callable, context) = callback.into_python()?;
-        let loop_ = self.loop_obj()?;
-        loop_
-            .method_kw(&names.call_soon, &[&callable, self.as_obj()], &names.context, &context)
-            .map(drop)
-    }
-
-    /// `add_done_callback(callback, context=context)`.
-    pub(crate) fn add_done_callback(&self, callback: Obj, context: Option<Obj>) -> Res<()> {
-        if !self.loop_.is_set() {
-            return Err(Raised::runtime_error("Future object is not initialized."));
-        }
-        let context = match context {
-            Some(context) => context,
-            None => context::copy_current()?,
-        };
-        let callback = Callback { subject: callback, context: Some(context) };
-        if self.is_done() {
-            return self.schedule(callback);
-        }
-        self.add_callback(callback);
-        Ok(())
-    }
-
-    /// `remove_done_callback(callback)`: how many there were.
-    pub(crate) fn remove_done_callback(&self, callback: &Obj) -> Res<i64> {
-        // Comparing runs user code, which may add and remove: decide on a copy, then take out what
-        // was decided, by identity.
-        let mut matching = Vec::new();
-        for (candidate, _) in self.callbacks()? {
-            if candidate.equals(callback)? {
-                matching.push(candidate);
-            }
-        }
-        let count = matching.len();
-        let mut removed = Vec::new();
-        let mut kept = Vec::new();
-        let list = self
-            .first
-            .take()
-            .into_iter()
-            .chain(self.rest.take().map(|rest| *rest).unwrap_or_default());
-        for entry in list {
-            let gone =
-                entry.context.is_some() && matching.iter().any(|seen| seen.is(&entry.subject));
-            if gone { removed.push(entry) } else { kept.push(entry) }
-        }
-        let mut kept = kept.into_iter();
-        self.first.set(kept.next());
-        let rest: Vec<_> = kept.collect();
-        self.rest.set((!rest.is_empty()).then(|| Box::new(rest)));
-        drop(removed);
-        i64::try_from(count).map_err(|_| Raised::value_error("too many callbacks"))
     }
 
     /// `result()`.

@@ -246,10 +246,12 @@ pub(crate) fn storable(exc: Obj) -> Res<Obj> {
 }
 
 fn add_done_callback(this: &Ref<Future>, args: &Args<'_>) -> Res<Obj> {
-    let [callback, context] =
-        args.bind_after("add_done_callback", [c"fn", c"context"], 1, 1)?;
+    let [callback, context] = args.bind_after("add_done_callback", [c"fn", c"context"], 1, 1)?;
     let Some(callback) = callback else { return Ok(Obj::none()) };
-    this.add_done_callback(callback.clone(), context.filter(|context| !context.is_none()).cloned())?;
+    this.add_done_callback(
+        callback.clone(),
+        context.filter(|context| !context.is_none()).cloned(),
+    )?;
     Ok(Obj::none())
 }
 

@@ -11,10 +11,9 @@
 //!
 //! | spent | gone | ran once, without an exception, outside debug mode |
 //!
-//! Handles are made and dropped at every turn, so the garbage collector does not track them. While
-//! the loop holds the only reference it shows the collector what is inside (`LoopState::traverse`);
-//! a handle kept by its user is emptied when it is cancelled, when it has run, and when the loop
-//! closes, so the usual cycle (object, its timer, bound method, object) is never left behind.
+//! Handles are made and dropped at every turn, so those of `call_soon` are not tracked by the garbage
+//! collector while the loop runs: it is alive then, and so are they. When it stops, and for what is
+//! scheduled while it does not run, they are (`LoopState::track_jobs`). Timers always are.
 //!
 //! Invariant: a cancelled handle never runs.
 
@@ -75,7 +74,7 @@ static TIMER_TYPE: TypeCell = TypeCell::new();
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for Handle {
     const RECYCLED: bool = true;
-    const COLLECTED: bool = false;
+    const TRACKED: bool = false;
 
     fn type_cell() -> &'static TypeCell {
         &TYPE
@@ -104,7 +103,6 @@ unsafe impl Native for Handle {
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for TimerHandle {
     const RECYCLED: bool = true;
-    const COLLECTED: bool = false;
 
     fn type_cell() -> &'static TypeCell {
         &TIMER_TYPE

@@ -115,17 +115,19 @@ impl Ref<StreamTransport> {
         drop(data);
     }
 
+    fn offered_buffer(&self) -> Res<WritableBuffer> {
+        let sizehint = value::int(-1)?;
+        let buffer =
+            self.call_protocol(|protocol| protocol.method1(&names::get().get_buffer, &sizehint))?;
+        if value::len(&buffer)? == 0 {
+            return Err(Raised::runtime_error("get_buffer() returned an empty buffer"));
+        }
+        WritableBuffer::new(&buffer)
+    }
+
     /// Into the buffer that a `BufferedProtocol` offers.
     fn read_into_protocol(&self) -> Res<()> {
-        let offered = self
-            .call_protocol(|protocol| protocol.method1(&names::get().get_buffer, &value::int(-1)?))
-            .and_then(|buffer| {
-                if value::len(&buffer)? == 0 {
-                    return Err(Raised::runtime_error("get_buffer() returned an empty buffer"));
-                }
-                WritableBuffer::new(&buffer)
-            });
-        let mut view = match offered {
+        let mut view = match self.offered_buffer() {
             Ok(view) => view,
             Err(raised) => {
                 return self.fatal("Fatal error: protocol.get_buffer() call failed.", raised);
@@ -171,24 +173,39 @@ impl Ref<StreamTransport> {
 
     /// A write failed, the connection is over: hand over what the peer had sent before.
     pub(super) fn salvage_received(&self) -> Res<()> {
-        if self.buffered.get() || self.fd.get() < 0 {
-            return Ok(());
-        }
         let mut total = 0;
-        while total < SALVAGE_LIMIT {
-            let mut chunk = vec![0; READ_SIZE];
-            let n = match socket::recv(self.lent()?, &mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => n,
-            };
-            total += n;
-            let data = bytes::from_slice(&chunk[..n])?;
+        while total < SALVAGE_LIMIT && self.fd.get() >= 0 {
             let told =
-                self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
-            if let Err(raised) = told {
-                return self.report("Fatal error: protocol.data_received() call failed.", raised);
+                if self.buffered.get() { self.salvage_buffer() } else { self.salvage_chunk() };
+            match told {
+                Ok(0) => break,
+                Ok(n) => total += n,
+                Err(raised) => {
+                    return self.report("Fatal error: the protocol failed to take data", raised);
+                }
             }
         }
         Ok(())
+    }
+
+    fn salvage_chunk(&self) -> Res<usize> {
+        let mut chunk = vec![0; READ_SIZE];
+        let n = socket::recv(self.lent()?, &mut chunk).unwrap_or(0);
+        if n > 0 {
+            let data = bytes::from_slice(&chunk[..n])?;
+            self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data))?;
+        }
+        Ok(n)
+    }
+
+    fn salvage_buffer(&self) -> Res<usize> {
+        let mut view = self.offered_buffer()?;
+        let n = socket::recv(self.lent()?, view.as_mut()).unwrap_or(0);
+        drop(view);
+        if n > 0 {
+            let count = value::int(i64::try_from(n).unwrap_or(i64::MAX))?;
+            self.call_protocol(|protocol| protocol.method1(&names::get().buffer_updated, &count))?;
+        }
+        Ok(n)
     }
 }

@@ -51,14 +51,10 @@ pub(crate) fn build() -> Res<Obj> {
                 done(data.map_or(Ok(()), |data| this.write(data)))
             },
         ),
-        fast(
-            c"writelines",
-            c"Write several chunks of bytes.",
-            |this: &This, args: &Args<'_>| {
-                let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
-                done(chunks.map_or(Ok(()), |chunks| this.write_lines(value::iterate(chunks)?)))
-            },
-        ),
+        fast(c"writelines", c"Write several chunks of bytes.", |this: &This, args: &Args<'_>| {
+            let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
+            done(chunks.map_or(Ok(()), |chunks| this.write_lines(value::iterate(chunks)?)))
+        }),
         noargs(c"write_eof", c"Close the writing half after what is buffered.", |this: &This| {
             done(this.write_eof())
         }),
@@ -84,14 +80,10 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"is_reading", c"Return True if neither paused nor closing.", |this: &This| {
             Ok(Obj::bool(this.stream.borrow().is_reading()))
         }),
-        fast(
-            c"set_protocol",
-            c"Switch to another protocol.",
-            |this: &This, args: &Args<'_>| {
-                let [protocol] = args.bind("set_protocol", [c"protocol"], 1)?;
-                done(protocol.map_or(Ok(()), |protocol| this.set_protocol(protocol)))
-            },
-        ),
+        fast(c"set_protocol", c"Switch to another protocol.", |this: &This, args: &Args<'_>| {
+            let [protocol] = args.bind("set_protocol", [c"protocol"], 1)?;
+            done(protocol.map_or(Ok(()), |protocol| this.set_protocol(protocol)))
+        }),
         noargs(c"get_protocol", c"Return the protocol.", |this: &This| {
             Ok(this.protocol.get_or_none())
         }),
@@ -99,8 +91,7 @@ pub(crate) fn build() -> Res<Obj> {
             c"get_extra_info",
             c"Return what is known about the connection.",
             |this: &This, args: &Args<'_>| {
-                let [name, default] =
-                    args.bind("get_extra_info", [c"name", c"default"], 1)?;
+                let [name, default] = args.bind("get_extra_info", [c"name", c"default"], 1)?;
                 let Some(name) = name else { return Ok(Obj::none()) };
                 let none = Obj::none();
                 this.extra_info(name, default.unwrap_or(&none))

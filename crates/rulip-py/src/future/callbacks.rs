@@ -1,0 +1,193 @@
+//! Who is told when a future is done, and how: the callback list of a future.
+//!
+//! A native task that awaits a native future stands here as itself: no handle, no bound method, no
+//! context is made for it. Not here: the states (`mod.rs`). Owner thread. Invariant: the list is
+//! taken out before anybody is told, and comparing callbacks works on a copy: both run user code.
+
+use std::ffi::c_int;
+
+use super::Future;
+use crate::ffi::inline_args::InlineArgs;
+use crate::ffi::slot::Visit;
+use crate::ffi::{Obj, Raised, Ref, Res, context};
+use crate::handle::Handle;
+use crate::loop_state::Job;
+use crate::names;
+use crate::task::Task;
+
+/// Who is told when a future is done: a native task that awaits it, by itself, or a callable of
+/// `add_done_callback`, with the context to call it in.
+pub(crate) struct Callback {
+    subject: Obj,
+    context: Option<Obj>,
+}
+
+/// A word in every future, for the few that have more than one callback.
+pub(super) type Others = Box<Vec<Callback>>;
+
+impl Callback {
+    pub(super) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        visit.obj(&self.subject)?;
+        self.context.iter().try_for_each(|context| visit.obj(context))
+    }
+
+    /// As a callable with its context, made where it is a task.
+    fn into_python(self) -> Res<(Obj, Obj)> {
+        match (self.context, Ref::<Task>::downcast(&self.subject)) {
+            (Some(context), _) => Ok((self.subject, context)),
+            (None, Some(task)) => {
+                let context = task.context();
+                Ok((self.subject.attr(&names::get().wakeup)?, context))
+            }
+            (None, None) => Ok((self.subject, Obj::none())),
+        }
+    }
+}
+
+impl Clone for Callback {
+    fn clone(&self) -> Self {
+        Self { subject: self.subject.clone(), context: self.context.clone() }
+    }
+}
+
+impl Future {
+    /// Adds a waiting task; only while pending.
+    #[inline]
+    pub(crate) fn add_waiter(&self, task: Ref<Task>) {
+        self.add_callback(Callback { subject: task.into_obj(), context: None });
+    }
+
+    #[inline]
+    fn add_callback(&self, callback: Callback) {
+        // Cells, so that nothing is borrowed: look, and put back.
+        match self.first.take() {
+            None => {
+                let rest = self.rest.take();
+                if rest.is_none() {
+                    self.first.set(Some(callback));
+                } else {
+                    self.push_rest(rest, callback);
+                }
+            }
+            Some(first) => {
+                self.first.set(Some(first));
+                self.push_rest(self.rest.take(), callback);
+            }
+        }
+    }
+
+    fn push_rest(&self, rest: Option<Others>, callback: Callback) {
+        let mut rest = rest.unwrap_or_default();
+        rest.push(callback);
+        self.rest.set(Some(rest));
+    }
+
+    /// Every callback, in order, as (callable, context) pairs.
+    pub(super) fn callbacks(&self) -> Res<Vec<(Obj, Obj)>> {
+        let first = self.first.take();
+        let rest = self.rest.take();
+        let found: Vec<Callback> =
+            first.iter().chain(rest.iter().flat_map(|list| list.iter())).cloned().collect();
+        self.first.set(first);
+        self.rest.set(rest);
+        found.into_iter().map(Callback::into_python).collect()
+    }
+}
+
+impl Ref<Future> {
+    #[inline]
+    pub(super) fn schedule_callbacks(&self) -> Res<()> {
+        let first = self.first.take();
+        let rest = self.rest.take();
+        let Some(first) = first else {
+            return match rest {
+                Some(rest) => rest.into_iter().try_for_each(|callback| self.schedule(callback)),
+                None => Ok(()),
+            };
+        };
+        self.schedule(first)?;
+        match rest {
+            Some(rest) => rest.into_iter().try_for_each(|callback| self.schedule(callback)),
+            None => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn schedule(&self, callback: Callback) -> Res<()> {
+        let Some(loop_) = self.native_loop() else { return self.schedule_foreign(callback) };
+        loop_.check_closed()?;
+        let Callback { subject, context } = callback;
+        let job = match context {
+            Some(context) => Job::Handle(Handle::new(
+                &loop_,
+                subject,
+                InlineArgs::one(self.to_obj()),
+                Some(context),
+            )?),
+            None => match Ref::<Task>::try_from_obj(subject) {
+                Some(task) => Job::Task(task),
+                None => return Ok(()),
+            },
+        };
+        loop_.push(job);
+        Ok(())
+    }
+
+    /// On somebody else's loop: through its `call_soon`.
+    fn schedule_foreign(&self, callback: Callback) -> Res<()> {
+        let names = names::get();
+        let (callable, context) = callback.into_python()?;
+        let loop_ = self.loop_obj()?;
+        loop_
+            .method_kw(&names.call_soon, &[&callable, self.as_obj()], &names.context, &context)
+            .map(drop)
+    }
+
+    /// `add_done_callback(callback, context=context)`.
+    pub(crate) fn add_done_callback(&self, callback: Obj, context: Option<Obj>) -> Res<()> {
+        if !self.loop_.is_set() {
+            return Err(Raised::runtime_error("Future object is not initialized."));
+        }
+        let context = match context {
+            Some(context) => context,
+            None => context::copy_current()?,
+        };
+        let callback = Callback { subject: callback, context: Some(context) };
+        if self.is_done() {
+            return self.schedule(callback);
+        }
+        self.add_callback(callback);
+        Ok(())
+    }
+
+    /// `remove_done_callback(callback)`: how many there were.
+    pub(crate) fn remove_done_callback(&self, callback: &Obj) -> Res<i64> {
+        // Comparing runs user code, which may add and remove: decide on a copy, then take out what
+        // was decided, by identity.
+        let mut matching = Vec::new();
+        for (candidate, _) in self.callbacks()? {
+            if candidate.equals(callback)? {
+                matching.push(candidate);
+            }
+        }
+        let count = matching.len();
+        let mut removed = Vec::new();
+        let mut kept = Vec::new();
+        let list = self
+            .first
+            .take()
+            .into_iter()
+            .chain(self.rest.take().map(|rest| *rest).unwrap_or_default());
+        for entry in list {
+            let gone =
+                entry.context.is_some() && matching.iter().any(|seen| seen.is(&entry.subject));
+            if gone { removed.push(entry) } else { kept.push(entry) }
+        }
+        let mut kept = kept.into_iter();
+        self.first.set(kept.next());
+        let rest: Vec<_> = kept.collect();
+        self.rest.set((!rest.is_empty()).then(|| Box::new(rest)));
+        drop(removed);
+        i64::try_from(count).map_err(|_| Raised::value_error("too many callbacks"))
+    }
+}
