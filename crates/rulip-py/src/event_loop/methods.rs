@@ -129,7 +129,7 @@ fn thread_id(this: &This) -> Res<Obj> {
 
 fn checked_add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     let by_name = args.keywords().find(|(name, _)| value::text_is(name, c"fd"));
-    if let Some(file) = args.positional().first().or(by_name.map(|(_, file)| file)) {
+    if let Some(file) = args.positional().first().or_else(|| by_name.map(|(_, file)| file)) {
         this.as_obj().method1(&crate::names::get().ensure_fd_no_transport, file)?;
     }
     watch_fd::add(this, side, args)?;

@@ -70,6 +70,13 @@ impl<'a> Args<'a> {
         names: [&CStr; N],
         required: usize,
     ) -> Res<[Option<&'a Obj>; N]> {
+        if let ([first], false, true) = (self.positional, self.has_keywords(), required <= 1) {
+            let mut found = [None; N];
+            if let Some(place) = found.first_mut() {
+                *place = Some(first);
+                return Ok(found);
+            }
+        }
         self.bind_after(function, names, required, 0)
     }
 

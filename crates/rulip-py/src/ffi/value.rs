@@ -65,9 +65,16 @@ pub(crate) fn float(value: f64) -> Res<Obj> {
 /// A number as f64; raises `TypeError` for what is none.
 #[inline]
 pub(crate) fn as_f64(obj: &Obj) -> Res<f64> {
-    // SAFETY: a live object.
+    // SAFETY: a live object; the two exact types are read without making a float of an int.
     unsafe {
-        let value = c::PyFloat_AsDouble(obj.as_ptr());
+        if c::PyFloat_CheckExact(obj.as_ptr()) != 0 {
+            return Ok(c::PyFloat_AS_DOUBLE(obj.as_ptr()));
+        }
+        let value = if c::PyLong_CheckExact(obj.as_ptr()) != 0 {
+            c::PyLong_AsDouble(obj.as_ptr())
+        } else {
+            c::PyFloat_AsDouble(obj.as_ptr())
+        };
         if value == -1.0 && !c::PyErr_Occurred().is_null() {
             return Err(Raised::assume_set());
         }
