@@ -342,10 +342,11 @@ def test_what_is_refused(run, keywords, message):
             socket.socket(type=socket.SOCK_DGRAM) as udp,
         ):
             kinds = {"tcp": tcp, "udp": udp}
-            if "sock" in keywords:
-                keywords["sock"] = kinds[keywords["sock"]]
+            given = dict(keywords)
+            if "sock" in given:
+                given["sock"] = kinds[given["sock"]]
             with pytest.raises(ValueError, match=message):
-                await loop.create_connection(Recorder, **keywords)
+                await loop.create_connection(Recorder, **given)
 
     with no_fd_leak():
         run(main())

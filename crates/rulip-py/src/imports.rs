@@ -51,6 +51,8 @@ pub(crate) struct Imports {
     pub(crate) get_asyncgen_hooks: Obj,
     pub(crate) set_asyncgen_hooks: Obj,
     pub(crate) set_wakeup_fd: Obj,
+    /// `threading.main_thread`.
+    pub(crate) main_thread: Obj,
     /// `asyncio.events.get_event_loop`, which a Future made without a loop asks.
     pub(crate) get_event_loop: Obj,
     /// The dict loop -> current task behind `asyncio.current_task()`, where it is one (to 3.13).
@@ -131,6 +133,7 @@ impl Imports {
             get_asyncgen_hooks: find(c"sys", "get_asyncgen_hooks")?,
             set_asyncgen_hooks: find(c"sys", "set_asyncgen_hooks")?,
             set_wakeup_fd: find(c"_signal", "set_wakeup_fd")?,
+            main_thread: find(c"threading", "main_thread")?,
             get_event_loop: find(c"asyncio.events", "get_event_loop")?,
             current_tasks: optional("_current_tasks")?,
             #[cfg(Py_3_14)]

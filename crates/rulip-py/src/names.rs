@@ -47,6 +47,7 @@ names! {
     get_debug = c"get_debug",
     get_loop = c"get_loop",
     handle = c"handle",
+    ident = c"ident",
     is_running = c"is_running",
     loop_ = c"_loop",
     message = c"message",

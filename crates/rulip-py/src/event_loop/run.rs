@@ -21,7 +21,7 @@ use crate::event_loop::watch_fd;
 use crate::ffi::error::FirstError;
 use crate::ffi::gc::{self, Unlocked};
 use crate::ffi::trampoline::shielded;
-use crate::ffi::{Obj, Raised, Ref, Res, value};
+use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
 use crate::imports;
 use crate::loop_state::{Job, LoopState, Target};
@@ -158,7 +158,10 @@ fn block(this: &This, plan: &Plan) -> Res<()> {
 #[inline]
 fn run_job(this: &This, job: Job) -> Res<()> {
     match shielded(|| run_unshielded(this, job)) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            send::release_awaited();
+            Ok(())
+        }
         Err(raised) if raised.leaves_the_loop() => Err(raised),
         Err(raised) => report_stray(this, raised),
     }

@@ -28,10 +28,19 @@ impl Surroundings {
         }
         let firstiter = this.as_obj().attr(&names.asyncgen_firstiter_hook)?;
         let finalizer = this.as_obj().attr(&names.asyncgen_finalizer_hook)?;
-        let doorbell = super::run::doorbell(this)?;
+        // Signals are heard in the main thread only: elsewhere no descriptor is spent on them.
+        let main = imports.main_thread.call0()?.attr(&names.ident)?;
+        let here = crate::ffi::gc::thread_ident();
+        let doorbell = match value::as_i64(&main)?.cast_unsigned() == here {
+            true => Some(super::run::doorbell(this)?),
+            false => None,
+        };
         let hooks = imports.get_asyncgen_hooks.call0()?;
         imports.set_asyncgen_hooks.call(&[&firstiter, &finalizer])?;
-        let outer_wakeup = take_wakeup(&doorbell)?;
+        let outer_wakeup = match &doorbell {
+            Some(doorbell) => take_wakeup(doorbell)?,
+            None => None,
+        };
         let entered = Self { hooks, outer_wakeup };
         match imports.set_running_loop.call1(this.as_obj()) {
             Ok(_) => Ok(entered),
@@ -64,7 +73,7 @@ fn take_wakeup(doorbell: &Obj) -> Res<Option<Obj>> {
     value::dict_set(&keywords, &value::interned(c"warn_on_full_buffer")?, &Obj::bool(false))?;
     match imports::get().set_wakeup_fd.call_tuple(&value::tuple(&[doorbell])?, Some(&keywords)) {
         Ok(outer) => Ok(Some(outer)),
-        // Not the main thread, or an interpreter without signals.
+        // An interpreter without signals.
         Err(raised) => {
             raised.clear();
             Ok(None)

@@ -96,18 +96,69 @@ mod reused {
                 }
                 KEPT.0.set(kept);
             }
-            if c::Py_REFCNT(kept) != 1 {
+            let stop = kept.cast::<c::PyStopIterationObject>();
+            if c::Py_REFCNT(kept) != 1 || !is_pristine(stop) {
                 return super::raise_stop(value);
             }
-            let stop = kept.cast::<c::PyStopIterationObject>();
             let old = (*stop).value;
             (*stop).value = value.into_ptr();
+            HOLDS_VALUE.0.set(true);
             c::Py_XDECREF(old);
             c::Py_INCREF(kept);
             c::PyErr_SetRaisedException(kept);
         }
         Raised::assume_set()
     }
+
+    /// Python code that caught it left nothing on it.
+    unsafe fn is_pristine(stop: *mut c::PyStopIterationObject) -> bool {
+        // SAFETY: a live StopIteration.
+        unsafe {
+            (*stop).traceback.is_null()
+                && (*stop).context.is_null()
+                && (*stop).cause.is_null()
+                && (*stop).notes.is_null()
+                && (*stop).dict.is_null()
+        }
+    }
+
+    struct Flag(Cell<bool>);
+
+    // SAFETY: only touched attached.
+    unsafe impl Sync for Flag {}
+
+    /// The kept instance still refers to the last value.
+    static HOLDS_VALUE: Flag = Flag(Cell::new(false));
+
+    /// Lets go of the last value: who awaited it has it by now.
+    #[inline]
+    pub(super) fn release() {
+        if HOLDS_VALUE.0.get() {
+            release_held();
+        }
+    }
+
+    fn release_held() {
+        HOLDS_VALUE.0.set(false);
+        let kept = KEPT.0.get();
+        // SAFETY: the kept instance is alive; if somebody else holds it too, the value is theirs
+        // to see and stays.
+        unsafe {
+            if kept.is_null() || c::Py_REFCNT(kept) != 1 {
+                return;
+            }
+            let stop = kept.cast::<c::PyStopIterationObject>();
+            let old = std::mem::replace(&mut (*stop).value, ptr::null_mut());
+            c::Py_XDECREF(old);
+        }
+    }
+}
+
+/// Nothing that was awaited is kept alive by the machinery of awaiting. Called after each job.
+#[inline]
+pub(crate) fn release_awaited() {
+    #[cfg(Py_3_12)]
+    reused::release();
 }
 
 /// A native awaitable: what `await` does with it.

@@ -149,6 +149,8 @@ fn initialise(this: &Ref<Task>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
         this.log_destroy_pending.set(false);
         return Err(raised);
     }
+    // Made anew over an old self: the old loop must not go on listing it.
+    this.unregister();
     this.future.initialise(loop_.as_ref())?;
     let none = |value: &Obj| !value.is_none();
     this.prepare(&coro, name.as_ref().filter(|name| none(name)), context.filter(none))?;
