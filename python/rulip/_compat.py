@@ -66,7 +66,7 @@ def _stop_iteration_is_wrapped() -> bool:
         future.set_exception(StopIteration())
     except TypeError:
         return False
-    future._log_traceback = False  # type: ignore[attr-defined]
+    future._log_traceback = False
     return True
 
 
