@@ -314,8 +314,9 @@ RECEIVING = (
             hit.set_result(exc)
 
     async def main():
-        os.sched_yield()
         await loop.create_connection(Client, sock=near)
+        await asyncio.sleep(0.001)
+        os.sched_yield()
         os.write(far.fileno(), b"x")
         far.close()
         return await asyncio.wait_for(hit, 10)
