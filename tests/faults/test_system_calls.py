@@ -334,6 +334,8 @@ def test_a_receive_that_fails(inject, count_calls, error):
         RECEIVING
         + f"""
     assert isinstance(exc, OSError) and exc.errno == errno.{error}, exc
+    with contextlib.suppress(OSError):
+        calls(1)  # the second fault, where the first was for us
     assert calls(3) == [b"hello"] * 3
     end()
     """,
