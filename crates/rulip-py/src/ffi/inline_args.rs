@@ -48,28 +48,37 @@ impl InlineArgs {
         }
     }
 
-    /// Calls `callable` with them. `shared`: somebody else may take them away meanwhile, so the
-    /// call keeps references of its own.
-    #[inline]
-    pub(crate) fn call(&self, callable: &Obj, shared: bool) -> Res<Obj> {
+    /// Calls `callable` with them, while nobody else can take them away.
+    #[inline(always)]
+    pub(crate) fn call(&self, callable: &Obj) -> Res<Obj> {
         let places = self.places.get();
         let count = self.count.get();
         if count == PACKED {
-            // SAFETY: the first place owns a tuple; this keeps it for the call.
-            let packed = unsafe { Obj::from_borrowed(places[0]) };
-            return callable.call_tuple(&packed, None);
+            return self.call_packed(callable);
         }
-        let n = usize::from(count);
         let mut stack = [ptr::null_mut(), places[0], places[1], places[2]];
-        let mut kept: [Option<Obj>; INLINE] = [None, None, None];
-        if shared {
-            for (keep, place) in kept.iter_mut().zip(&places[..n]) {
-                // SAFETY: the first `n` places own live objects.
-                *keep = Some(unsafe { Obj::from_borrowed(*place) });
-            }
+        // SAFETY: a scratch place, then `count` objects that the places own.
+        unsafe { callable.call_raw(stack.as_mut_ptr(), usize::from(count)) }
+    }
+
+    /// Calls `callable` with references of its own: somebody may take the arguments away.
+    pub(crate) fn call_shared(&self, callable: &Obj) -> Res<Obj> {
+        let count = self.count.get();
+        if count == PACKED {
+            return self.call_packed(callable);
         }
-        // SAFETY: a scratch place, then `n` objects alive through the places or through `kept`.
-        unsafe { callable.call_raw(stack.as_mut_ptr(), n) }
+        let places = self.places.get();
+        let kept = Self { count: Cell::new(count), places: Cell::new(places) };
+        for place in &places[..usize::from(count)] {
+            // SAFETY: the first `count` places own live objects; `kept` gives these back.
+            std::mem::forget(unsafe { Obj::from_borrowed(*place) });
+        }
+        kept.call(callable)
+    }
+
+    #[cold]
+    fn call_packed(&self, callable: &Obj) -> Res<Obj> {
+        callable.call_tuple(&self.to_tuple()?, None)
     }
 
     /// The arguments as a tuple.

@@ -230,17 +230,40 @@ impl Handle {
     /// must leave the loop comes back.
     #[inline]
     pub(crate) fn run(this: &Ref<Self>) -> Res<()> {
+        if this.as_obj().refcount() > 1 {
+            return Self::run_shared(this);
+        }
+        // Only the queue knows it: nobody can cancel it meanwhile, so what it holds is used as it is.
+        let (Some(callback), Some(context)) = (this.callback.take(), this.context.take()) else {
+            return Ok(());
+        };
+        let result = match Entered::new(&context) {
+            Ok(_entered) => this.args.call(&callback),
+            Err(raised) => Err(raised),
+        };
+        match result {
+            Ok(_answer) => Ok(()),
+            Err(raised) if raised.leaves_the_loop() => Err(raised),
+            Err(raised) => {
+                this.context.set(Some(context));
+                this.callback.set(Some(callback.clone()));
+                Self::report(this, &callback, raised)
+            }
+        }
+    }
+
+    /// Somebody holds the handle, and may cancel it while it runs.
+    fn run_shared(this: &Ref<Self>) -> Res<()> {
         let (Some(callback), Some(context)) = (this.callback.get(), this.context.get()) else {
             return Ok(());
         };
-        let shared = this.as_obj().refcount() > 1;
         let result = match Entered::new(&context) {
-            Ok(_entered) => this.args.call(&callback, shared),
+            Ok(_entered) => this.args.call_shared(&callback),
             Err(raised) => Err(raised),
         };
         match result {
             Ok(_answer) => {
-                if shared && !this.lasting.get() && !this.details.is_used() {
+                if !this.lasting.get() && !this.details.is_used() {
                     this.empty();
                 }
                 Ok(())
