@@ -65,6 +65,8 @@ def test_answers_equal_the_socket_modules(run, host):
                 {"family": socket.AF_INET, "type": socket.SOCK_STREAM},
                 {"family": socket.AF_INET6, "proto": socket.IPPROTO_UDP},
             ):
+                if host == "localhost" and keywords.get("family") == socket.AF_INET6:
+                    continue  # not in every hosts file: that would ask a name server
                 expected = answer(socket.getaddrinfo, host, port, **keywords)
                 got = await loops_answer(host, port, **keywords)
                 assert got == expected, (host, port, keywords)
@@ -89,6 +91,8 @@ def test_flags_are_honoured(run, flags):
     async def main():
         for host in ("127.0.0.1", "::1", "", None, "localhost"):
             for family in (0, socket.AF_INET, socket.AF_INET6):
+                if host == "localhost" and family != socket.AF_INET:
+                    continue  # not in every hosts file: that would ask a name server
                 for port in (80, "http"):
                     keywords = {"flags": flags, "family": family, "type": socket.SOCK_STREAM}
                     expected = answer(socket.getaddrinfo, host, port, **keywords)

@@ -83,7 +83,7 @@ def test_no_wake_up_is_lost_among_several_threads(loop):
 
 def test_calls_while_the_loop_closes(loop_factory):
     """Four threads call without a pause while the loop runs, stops and closes."""
-    for _ in range(25):
+    for _ in range(8):
         loop = loop_factory()
         ran = 0
         accepted = [0] * 4
