@@ -34,7 +34,7 @@ const TURNS_PER_DOORBELL_CHECK: u32 = 4096;
 
 /// Past this many bytes written, a turn's writes leave before its end: more would only fall out
 /// of the cache, and make the heap grow and shrink.
-const FLUSH_WITHIN_TURN: usize = 64 * 1024;
+const FLUSH_WITHIN_TURN: usize = 16 * 1024;
 
 /// `_run()`: turns until `stop()`, as this thread's running loop.
 pub(crate) fn run(this: &This) -> Res<Obj> {

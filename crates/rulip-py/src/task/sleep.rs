@@ -67,6 +67,8 @@ static TYPE: TypeCell = TypeCell::new();
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for Sleep {
     const RECYCLED: bool = true;
+    /// One that holds nothing is in no cycle: tracked once it holds a task, a result or a future.
+    const TRACKED: bool = false;
     const HAS_FINALIZER: bool = true;
 
     fn type_cell() -> &'static TypeCell {
@@ -184,6 +186,7 @@ impl Sleep {
     ) -> Res<Step> {
         let when = after(loop_, delay)?;
         this.state.set(State::Waiting);
+        this.track();
         this.task.set(Some(task));
         this.timer.set(Some(loop_.engine.insert_timer(when, Job::Sleep(this.clone()))));
         Ok(Step::Yield(this.to_obj()))
@@ -204,6 +207,7 @@ impl Sleep {
         future.set_attr(&names.asyncio_future_blocking, &Obj::bool(true))?;
         let parts = Delegated { future: future.clone(), timer };
         drop(this.delegated.change(|place| place.replace(parts)));
+        this.track();
         this.state.set(State::Delegated);
         Ok(Step::Yield(future))
     }
@@ -284,7 +288,11 @@ pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
         timer: Cell::new(None),
         delegated: Rare::new(),
     };
-    Ref::new(body).map(Ref::into_obj)
+    let this = Ref::new(body)?;
+    if this.result.is_set() {
+        this.track();
+    }
+    Ok(this.into_obj())
 }
 
 pub(crate) fn build() -> Res<Obj> {
