@@ -107,6 +107,9 @@ class Names(Running):
         finally:
             if answer.cancelled():
                 pool.abandon(lookup)
+                if not self.is_closed():
+                    # A turn later, when look-ups cancelled with this one have left the queue.
+                    self.call_soon(pool.replace_stuck)
 
     def _report_lookup(self, answer: Any, result: Any, exc: BaseException | None) -> None:
         """Runs on a resolver thread."""

@@ -65,7 +65,7 @@ class ResolverPool:
                     raise
 
     def abandon(self, lookup: Lookup) -> None:
-        """Nobody waits for this look-up any more."""
+        """Nobody waits for this look-up any more. Call replace_stuck() afterwards."""
         with self._changed:
             if lookup.abandoned:
                 return
@@ -73,14 +73,18 @@ class ResolverPool:
             if lookup.running:
                 self._threads -= 1
                 self._stuck += 1
-                with contextlib.suppress(RuntimeError):
-                    self._start_thread_if_needed()
             else:
                 try:
                     self._waiting.remove(lookup)
                 except ValueError:
                     # Taken and finished: its report is on the way.
                     return
+
+    def replace_stuck(self) -> None:
+        """Start a thread in place of one that is stuck, if look-ups wait for it."""
+        with self._changed, contextlib.suppress(RuntimeError):
+            if not self._closed:
+                self._start_thread_if_needed()
 
     def close(self) -> None:
         """Let idle threads end, drop what waits; running look-ups end unheard."""

@@ -97,6 +97,10 @@ fn turn(this: &This) -> Res<()> {
     gc::check_signals()?;
     let now = if engine.timers_len() > 0 { this.now()? } else { Deadline(0) };
     engine.collect(now);
+    if matches!(plan, Plan::Block(_)) && engine.ready_len() == 0 {
+        // Woken for nothing that is ours to run: it was the doorbell, or a deadline moved.
+        empty_doorbell(this);
+    }
 
     this.turn.set(this.turn.get().wrapping_add(1));
     engine.begin_turn();
@@ -147,11 +151,7 @@ fn block(this: &This, plan: &Plan) -> Res<()> {
         let engine = Unlocked::new(&this.engine);
         gc::detached(move || engine.get().wait(plan))
     };
-    waited.map_err(crate::error::raise)?;
-    if this.engine.ready_len() == 0 && this.doorbell.borrow().is_some() {
-        empty_doorbell(this);
-    }
-    Ok(())
+    waited.map_err(crate::error::raise)
 }
 
 /// Runs one job. Comes back with an error only for what must leave the loop.
