@@ -578,6 +578,7 @@ def test_repr_in_debug_mode_tells_where_it_was_made(loop):
 
 
 def test_repr_of_a_future_that_holds_itself(loop):
+    loop.set_debug(False)
     future, stock = loop.create_future(), asyncio.Future(loop=loop)
     future.set_result([future])
     stock.set_result([stock])
@@ -588,6 +589,7 @@ def test_repr_of_a_future_that_holds_itself(loop):
 
 
 def test_an_exception_nobody_saw_is_reported_when_the_future_dies(loop):
+    loop.set_debug(False)
     reports = collect_reports(loop)
     future = loop.create_future()
     exc = ZeroDivisionError("boom")

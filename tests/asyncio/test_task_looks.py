@@ -314,6 +314,7 @@ def test_the_stack_of_a_failed_task_is_its_traceback(loop):
 
 
 def test_a_task_destroyed_while_pending_is_reported(loop):
+    loop.set_debug(False)
     reports = collect_reports(loop)
 
     async def body():

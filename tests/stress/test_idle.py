@@ -6,6 +6,7 @@ Invariant: idle means asleep.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -34,7 +35,12 @@ def cpu():
 def in_process(loop_name: str, body: str) -> None:
     program = PROLOGUE + MAKE[loop_name] + textwrap.dedent(body) + "\nprint('passed')\n"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=40, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+        env={**os.environ, "PYTHONASYNCIODEBUG": "", "PYTHONDEVMODE": ""},
     )
     assert (done.stdout, done.stderr, done.returncode) == ("passed\n", "", 0)
 
