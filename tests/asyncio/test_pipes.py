@@ -263,10 +263,9 @@ def test_a_pipe_left_open_at_the_end_of_its_loop_is_reported(loop, method):
         mine = files.pop(0 if method == "connect_read_pipe" else 1)
         await getattr(loop, method)(asyncio.Protocol, mine)
 
-    loop.run_until_complete(main())
-    loop.close()
     with resource_warnings() as texts:
-        gc.collect()
+        loop.run_until_complete(main())
+        loop.close()
     assert any(text.startswith("unclosed transport") for text in texts), texts
     assert open_fds().keys().isdisjoint({reading, writing} - {files[0].fileno()})
     files[0].close()
