@@ -39,7 +39,7 @@ impl Ref<StreamTransport> {
             Ok(Received::Data(data)) => {
                 let told = self
                     .call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
-                self.recycle(data);
+                drop(data);
                 if let Err(raised) = told {
                     return self
                         .fatal("Fatal error: protocol.data_received() call failed.", raised);
@@ -107,12 +107,6 @@ impl Ref<StreamTransport> {
             return Ok(Received::Nothing);
         }
         Err(crate::error::raise_io(error))
-    }
-
-    /// Large messages come and go at one size: see `bytes::Recycled`.
-    #[inline]
-    fn recycle(&self, data: Obj) {
-        drop(data);
     }
 
     fn offered_buffer(&self) -> Res<WritableBuffer> {
