@@ -372,6 +372,9 @@ def test_writing_after_write_eof_is_refused(run):
             with pytest.raises(RuntimeError, match=r"Cannot call write(lines)?\(\) after"):
                 transport.writelines([b"x"])
             assert await recv_to_end(peer) == b""
+            transport.close()
+            with pytest.raises(RuntimeError, match=r"Cannot call write\(\) after write_eof\(\)"):
+                transport.write(b"x")
 
     run(main())
 
