@@ -175,8 +175,8 @@ fn fail(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, raised: Raised) -> Res
     if raised.matches(&imports::get().cancelled_error) {
         let error = raised.take();
         task.future.keep_cancelled_error(error);
-        let message = task.future.cancel_message();
-        return task.future_ref().cancel(message).map(drop);
+        // The error says it all; whoever asks again gets one without a message, as from asyncio.
+        return task.future_ref().cancel(None).map(drop);
     }
     let leaves = raised.leaves_the_loop();
     let error = raised.take();

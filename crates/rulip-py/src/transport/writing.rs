@@ -61,7 +61,7 @@ impl Ref<StreamTransport> {
             )));
         }
         let stream = self.stream.borrow();
-        if stream.is_eof_queued() && !stream.is_closing() {
+        if stream.is_eof_queued() {
             drop(stream);
             return Err(Raised::runtime_error(&format!(
                 "Cannot call {method}() after write_eof()"
