@@ -318,9 +318,8 @@ def test_a_transport_left_open_at_the_end_of_its_loop_is_reported(loop, sockets)
     gone, descriptor, far = loop.run_until_complete(main())
     inode = open_fds()[descriptor]
     assert gone() is not None, "an open connection lives without being held"
-    loop.close()
     with resource_warnings() as texts:
-        gc.collect()
+        loop.close()
     assert any(text.startswith("unclosed transport") for text in texts), texts
     assert gone() is None
     assert open_fds().get(descriptor) != inode
@@ -442,11 +441,11 @@ def test_a_write_just_before_the_loop_is_closed_is_sent(loop):
 
     transport, far = loop.run_until_complete(main())
     transport.write(b", really")
-    loop.close()
-    assert readable(far)
-    assert far.recv(100) == b"last words, really"
-    far.close()
     with resource_warnings() as texts:
+        loop.close()
+        assert readable(far)
+        assert far.recv(100) == b"last words, really"
+        far.close()
         del transport
     assert any(text.startswith("unclosed transport") for text in texts), texts
 
