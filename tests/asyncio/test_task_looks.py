@@ -332,6 +332,8 @@ def test_a_task_destroyed_while_pending_is_reported(loop):
     assert "source_traceback" not in report
     report["task"]._log_destroy_pending = False
     reports.clear()
+    del report
+    gc.collect()
 
 
 def test_debug_mode_adds_where_the_destroyed_task_was_made(loop):
@@ -349,6 +351,8 @@ def test_debug_mode_adds_where_the_destroyed_task_was_made(loop):
     assert "test_debug_mode_adds_where_the_destroyed_task_was_made" in names
     report["task"]._log_destroy_pending = False
     reports.clear()
+    del report
+    gc.collect()
 
 
 def test_a_task_can_be_told_to_die_quietly(loop):

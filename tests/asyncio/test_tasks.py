@@ -488,7 +488,7 @@ def test_cancel_reaches_the_innermost_await(loop, make_task):
 
 def test_cancelling_oneself(loop, make_task):
     async def body():
-        asyncio.current_task().cancel()
+        task.cancel()
         seen.append("still running")
         await asyncio.sleep(0)
         seen.append("never")
@@ -502,7 +502,7 @@ def test_cancelling_oneself(loop, make_task):
 
 def test_cancelling_oneself_just_before_the_end(loop, make_task):
     async def body():
-        asyncio.current_task().cancel()
+        task.cancel()
         return "result"
 
     task = make_task(body())
@@ -515,14 +515,15 @@ def test_cancelling_oneself_does_not_wait_for_a_done_future(loop, make_task):
     async def body():
         future = loop.create_future()
         future.set_result(None)
-        asyncio.current_task().cancel()
+        task.cancel()
         await future
         seen.append("no yield, no cancellation")
         await asyncio.sleep(0)
 
     seen: list[str] = []
+    task = make_task(body())
     with pytest.raises(asyncio.CancelledError):
-        loop.run_until_complete(make_task(body()))
+        loop.run_until_complete(task)
     assert seen == ["no yield, no cancellation"]
 
 
@@ -633,13 +634,13 @@ def test_cancelling_and_uncancel_count(loop, make_task):
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="uncancel() takes it back since 3.13")
 def test_uncancel_to_zero_takes_a_cancellation_back(loop, make_task):
     async def body():
-        task = asyncio.current_task()
         task.cancel()
         task.uncancel()
         await asyncio.sleep(0)
         return "not cancelled"
 
-    assert loop.run_until_complete(make_task(body())) == "not cancelled"
+    task = make_task(body())
+    assert loop.run_until_complete(task) == "not cancelled"
 
 
 def test_a_cancelled_error_raised_by_hand_cancels_the_task(loop, make_task):
