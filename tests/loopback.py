@@ -100,6 +100,8 @@ def resource_warnings() -> Iterator[list[str]]:
             for _ in range(3):  # a finalizer may bring an object back until the next time
                 gc.collect()
             texts += [str(each.message) for each in caught if each.category is ResourceWarning]
+            caught.clear()  # the warnings hold what they are about
+            gc.collect()
 
 
 @contextlib.contextmanager
