@@ -1,11 +1,16 @@
-"""Fixtures of the transport tests: which sockets and which kind of protocol a test runs over.
+"""Fixtures of these tests: which sockets, protocols and task types a test runs over.
 
 Not here: loops (the conftest.py above), peers and recorders (loopback.py).
 Runs in the main thread.
-Invariant: a test that takes both runs over every combination.
+Invariant: a test that takes several runs over every combination.
 """
 
 from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _PyTask
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.loopback import (
@@ -31,3 +36,16 @@ def sockets(request: pytest.FixtureRequest) -> SocketPair:
 def recorder(request: pytest.FixtureRequest) -> type[Recording]:
     """A recording protocol class: Protocol, BufferedProtocol."""
     return RECORDERS[request.param]
+
+
+@pytest.fixture(params=["own", "stock", "python"])
+def make_task(
+    request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop
+) -> Callable[..., asyncio.Task[Any]]:
+    """Makes a task on the loop: the loop's own kind, asyncio's compiled one, its Python one."""
+    kinds: dict[str, Callable[..., asyncio.Task[Any]]] = {
+        "own": loop.create_task,
+        "stock": lambda coro, **keywords: asyncio.Task(coro, loop=loop, **keywords),
+        "python": lambda coro, **keywords: _PyTask(coro, loop=loop, **keywords),
+    }
+    return kinds[request.param]
