@@ -186,4 +186,4 @@ def test_a_flood_does_not_starve_timers_and_sockets(loop):
             loop.run_until_complete(main())
         finally:
             stop.set()
-    assert sorted(late)[len(late) // 2] < 0.05
+    assert sorted(late)[len(late) // 2] < 0.12
