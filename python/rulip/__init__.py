@@ -27,7 +27,7 @@ if _sys.platform != "linux":
 
 from ._rulip import Future, Handle, Task, TimerHandle, __version__, create_task, sleep
 from .event_loop import Loop, new_event_loop
-from .policy import install, uninstall
+from .installation import install, uninstall
 from .runners import Runner, run
 
 if _TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """`python -m rulip app.py`: a Python program, unchanged, on rulip's loop.
 
 Lives here: the command line, and the program's start as python itself would start it.
-Does not live here: the switch (policy.py).
+Does not live here: the switch (installation.py).
 Thread: the main one.
 Invariant: the program sees what `python app.py` would show it: `__main__`, sys.argv, sys.path,
 exit statuses, and tracebacks that begin in its own code.
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from ._rulip import __version__
-from .policy import install
+from .installation import install
 
 USAGE = "usage: python -m rulip [-h] [--version] (-c CODE | -m MODULE | FILE | -) [ARG ...]"
 HELP = f"""{USAGE}

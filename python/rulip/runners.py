@@ -1,7 +1,7 @@
 """Running a program's main coroutine: run and Runner.
 
 Lives here: asyncio's runner with rulip's loop in it.
-Does not live here: the loop; the process-wide switch (policy.py).
+Does not live here: the loop; the process-wide switch (installation.py).
 Thread: any that has no running loop.
 Invariant: a loop made here is closed here, whatever ended the program.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from .event_loop import new_event_loop
-from .policy import is_installed
+from .installation import is_installed
 
 Result = TypeVar("Result")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
