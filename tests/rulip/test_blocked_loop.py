@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 
 import pytest
@@ -17,14 +18,11 @@ from tests.loopback import spin
 pytestmark = pytest.mark.loops("rulip")
 
 
-unreported = pytest.mark.xfail(strict=True, reason="a blocked loop is not reported yet")
-
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
-@unreported
 def test_a_task_that_blocks_for_half_a_second_is_named(loop, caplog):
     async def culprit():
         time.sleep(0.55)
@@ -36,7 +34,6 @@ def test_a_task_that_blocks_for_half_a_second_is_named(loop, caplog):
     assert "the culprit" in record.getMessage()
 
 
-@unreported
 def test_a_callback_that_blocks_is_named(loop, caplog):
     def culprit():
         time.sleep(0.55)
@@ -46,6 +43,44 @@ def test_a_callback_that_blocks_is_named(loop, caplog):
     spin(loop)
     [record] = warnings_in(caplog)
     assert "culprit" in record.getMessage()
+
+
+def test_a_kept_timer_that_blocks_is_named(loop, caplog):
+    def culprit():
+        time.sleep(0.55)
+        loop.stop()
+
+    kept = loop.call_later(0, culprit)
+    loop.run_forever()
+    [record] = warnings_in(caplog)
+    assert "culprit" in record.getMessage()
+    assert not kept.cancelled()
+
+
+def test_a_protocol_that_blocks_is_named(loop, caplog):
+    class Culprit(asyncio.Protocol):
+        def data_received(self, data):
+            time.sleep(0.55)
+
+        def connection_lost(self, exc):
+            loop.stop()
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        loop.run_until_complete(loop.create_unix_connection(Culprit, sock=ours))
+        theirs.sendall(b"x")
+        theirs.shutdown(socket.SHUT_WR)
+        loop.run_forever()
+    records = warnings_in(caplog)
+    assert records, "nothing was reported"
+    assert "Transport" in records[0].getMessage()
+
+
+def test_a_slow_callback_duration_above_half_a_second_is_kept(loop, caplog):
+    loop.slow_callback_duration = 5.0
+    loop.call_soon(time.sleep, 0.55)
+    spin(loop)
+    assert warnings_in(caplog) == []
 
 
 def test_waiting_is_not_blocking(loop, caplog):

@@ -8,6 +8,7 @@
 pub(crate) mod methods;
 pub(crate) mod run;
 pub(crate) mod schedule;
+mod slow_jobs;
 pub(crate) mod surroundings;
 pub(crate) mod tasks;
 pub(crate) mod watch_fd;

@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 use rulip_engine::sys::clock;
 use rulip_engine::{Deadline, Idle, Plan, Readiness, Token};
 
+use crate::event_loop::slow_jobs::{self, SlowJobs};
 use crate::event_loop::surroundings::Surroundings;
 use crate::event_loop::watch_fd;
 use crate::ffi::error::FirstError;
@@ -23,7 +24,6 @@ use crate::ffi::gc::{self, Unlocked};
 use crate::ffi::trampoline::shielded;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
-use crate::imports;
 use crate::loop_state::{Job, LoopState, Target};
 use crate::task::step::{self, Inside};
 
@@ -70,10 +70,11 @@ pub(crate) fn running() -> Option<This> {
 }
 
 fn turns(this: &This) -> Res<()> {
+    let mut watch = SlowJobs::begin(this);
     let mut count: u32 = 0;
     loop {
         count = count.wrapping_add(1);
-        turn(this)?;
+        turn(this, &mut watch)?;
         if count.is_multiple_of(TURNS_PER_DOORBELL_CHECK) {
             empty_doorbell(this);
         }
@@ -84,7 +85,7 @@ fn turns(this: &This) -> Res<()> {
 }
 
 #[inline]
-fn turn(this: &This) -> Res<()> {
+fn turn(this: &This, watch: &mut SlowJobs) -> Res<()> {
     let engine = &this.engine;
     let idle = if this.stopping.get() { Idle::MustNotBlock } else { Idle::MayBlock };
     let plan =
@@ -106,8 +107,11 @@ fn turn(this: &This) -> Res<()> {
     engine.begin_turn();
     this.in_turn.set(true);
     let mut result = Ok(());
+    if !matches!(plan, Plan::Skip) || watch.is_exact() != this.debug.get() {
+        *watch = SlowJobs::begin(this);
+    }
     while let Some(job) = engine.next_job() {
-        result = if this.debug.get() { run_watched(this, job) } else { run_job(this, job) };
+        result = run_job(this, job, watch);
         if result.is_err() {
             break;
         }
@@ -156,8 +160,8 @@ fn block(this: &This, plan: &Plan) -> Res<()> {
 
 /// Runs one job. Comes back with an error only for what must leave the loop.
 #[inline]
-fn run_job(this: &This, job: Job) -> Res<()> {
-    match shielded(|| run_unshielded(this, job)) {
+fn run_job(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
+    match shielded(|| run_unshielded(this, job, watch)) {
         Ok(()) => {
             send::release_awaited();
             Ok(())
@@ -168,20 +172,35 @@ fn run_job(this: &This, job: Job) -> Res<()> {
 }
 
 #[inline]
-fn run_unshielded(this: &This, job: Job) -> Res<()> {
+fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
     match job {
-        Job::Task(task) => step::step(&task, Some(this), Inside::Nothing),
+        Job::Task(task) => {
+            let result = step::step(&task, Some(this), Inside::Nothing);
+            watch.lap(this, result, || Some(task.to_obj()))
+        }
         Job::Handle(handle) => {
             handle.set_timer(None);
-            Handle::run(&handle)
+            let result = Handle::run(&handle);
+            let result = watch.lap(this, result, || Some(handle.to_obj()));
+            Handle::release(&handle);
+            result
         }
         Job::Sleep(sleep) => {
             sleep.elapse();
             Ok(())
         }
-        Job::Io(token, readiness) => dispatch(this, token, readiness),
-        Job::Transport(transport, stage) => transport.run(stage),
-        Job::Listener(listener) => listener.retry(),
+        Job::Io(token, readiness) => {
+            let result = dispatch(this, token, readiness);
+            watch.lap(this, result, || slow_jobs::owner(this, token))
+        }
+        Job::Transport(transport, stage) => {
+            let result = transport.run(stage);
+            watch.lap(this, result, || Some(transport.to_obj()))
+        }
+        Job::Listener(listener) => {
+            let result = listener.retry();
+            watch.lap(this, result, || Some(listener.to_obj()))
+        }
     }
 }
 
@@ -209,38 +228,6 @@ fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<()> {
 fn report_stray(this: &This, raised: Raised) -> Res<()> {
     let exc = raised.take();
     LoopState::report(this, "Exception in the event loop", Some(&exc), &[])
-}
-
-/// Debug mode: callbacks that hold the loop are named.
-#[cold]
-fn run_watched(this: &This, job: Job) -> Res<()> {
-    let subject = match &job {
-        Job::Task(task) => Some(task.to_obj()),
-        Job::Handle(handle) => Some(handle.to_obj()),
-        Job::Transport(transport, _) => Some(transport.to_obj()),
-        Job::Sleep(_) | Job::Io(..) | Job::Listener(_) => None,
-    };
-    let began = clock::now();
-    let result = run_job(this, job);
-    let seconds = clock::now().since(began).as_secs_f64();
-    if result.is_ok() && seconds >= this.slow_callback_duration.get() {
-        let text = match subject {
-            Some(subject) => describe(&subject)?,
-            None => "an I/O callback".to_owned(),
-        };
-        let warning = imports::get().logger.attr(&crate::names::get().warning)?;
-        let template = value::str("Executing %s took %.3f seconds")?;
-        warning.call(&[&template, &value::str(&text)?, &value::float(seconds)?])?;
-    }
-    result
-}
-
-/// As asyncio's: a task's own text, where a handle only steps a task.
-fn describe(subject: &Obj) -> Res<String> {
-    if let Some(handle) = Ref::<Handle>::downcast(subject) {
-        return handle.as_obj().repr();
-    }
-    subject.repr()
 }
 
 /// Sends what this turn's jobs wrote, one send per transport.

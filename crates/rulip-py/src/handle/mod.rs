@@ -242,7 +242,11 @@ impl Handle {
             Err(raised) => Err(raised),
         };
         match result {
-            Ok(_answer) => Ok(()),
+            Ok(_answer) => {
+                // To be dropped with the handle: until then it can be named.
+                this.callback.set(Some(callback));
+                Ok(())
+            }
             Err(raised) if raised.leaves_the_loop() => Err(raised),
             Err(raised) => {
                 this.context.set(Some(context));
@@ -262,20 +266,25 @@ impl Handle {
             Err(raised) => Err(raised),
         };
         match result {
-            Ok(_answer) => {
-                if !this.lasting.get() && !this.details.is_used() {
-                    this.empty();
-                }
-                Ok(())
-            }
+            Ok(_answer) => Ok(()),
             Err(raised) if raised.leaves_the_loop() => Err(raised),
             Err(raised) => Self::report(this, &callback, raised),
+        }
+    }
+
+    /// It ran, and it was told of: drops what whoever still holds it can't ask for.
+    #[inline]
+    pub(crate) fn release(this: &Ref<Self>) {
+        if this.as_obj().refcount() > 1 && !this.lasting.get() && !this.details.is_used() {
+            this.empty();
         }
     }
 
     #[cold]
     fn report(this: &Ref<Self>, callback: &Obj, raised: Raised) -> Res<()> {
         let Some(loop_) = this.loop_.get() else { return Err(raised) };
+        // The exception handler may keep the handle, and show it later.
+        this.set_lasting();
         let exc = raised.take();
         let message = {
             let args = this.args.to_tuple()?;
