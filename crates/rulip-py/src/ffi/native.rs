@@ -23,8 +23,8 @@ unsafe extern "C" {
     fn _Py_NewReference(op: *mut c::PyObject);
 }
 
-/// How many dead objects of one type wait for reuse.
-const FREELIST_LENGTH: usize = 512;
+/// How many dead objects of one type wait for reuse: a burst of a thousand tasks or callbacks fits.
+const FREELIST_LENGTH: usize = 2048;
 
 /// A Python object of ours.
 #[repr(C)]
@@ -147,8 +147,19 @@ impl<T: Native> Ref<T> {
                 return Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData));
             }
         }
-        // SAFETY: a ready heap type.
-        unsafe { Self::in_type(cell.ptr(), body) }
+        // SAFETY: a ready heap type; the body, which is all of the object but its head, is written
+        // before anybody sees it.
+        unsafe {
+            let ptr: *mut c::PyObject = c::PyObject_GC_New(cell.ptr());
+            if ptr.is_null() {
+                return Err(Raised::assume_set());
+            }
+            (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body);
+            if T::TRACKED {
+                c::PyObject_GC_Track(ptr.cast());
+            }
+            Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData))
+        }
     }
 
     /// Allocates an instance of `T` or a Python subclass of it.
