@@ -40,7 +40,7 @@ ifneq ($(words $(CURDIR)),1)  # make's abspath cannot carry spaces
 export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
-.PHONY: help build run test test-rust test-python test-faults lint conformance bench loom clean
+.PHONY: help build run test test-rust test-python test-faults lint conformance bench instructions loom clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -114,6 +114,10 @@ conformance: ## CPython's own asyncio tests on rulip (PYTHONS="3.11 3.12 3.13", 
 
 bench: build $(VENV)/.extra-bench ## compare with asyncio, uvloop and rloop (ARGS="--quick")
 	$(python) bench/run.py $(ARGS)
+
+instructions: ## hold the hot paths against their instruction budget (needs valgrind)
+	@$(MAKE) build VENV="$(VENV)" PROFILE=release
+	$(python) bench/budget.py $(ARGS)
 
 loom: ## model-check the cross-thread code
 	CARGO_TARGET_DIR="$(target)/loom" RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 \

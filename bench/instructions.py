@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tcp
@@ -27,6 +28,15 @@ from workloads import WORKLOADS
 # Valgrind runs the interpreter about 50 times slower.
 TIMEOUT = 300
 LONGER = 3
+EXTENSION = "_rulip."
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Instructions: of the whole process, and of rulip's extension alone."""
+
+    total: float
+    own: float
 
 
 def callgrind(output: Path) -> list[str]:
@@ -48,12 +58,38 @@ def total_of(output: Path) -> int:
     return int(found[-1])
 
 
+def own_of(output: Path) -> int:
+    """Instructions of a run that rulip's extension itself executed, callees left out."""
+    own = 0
+    objects: dict[str, bool] = {}
+    inside = callee = False
+    with output.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith(("ob=", "cob=")):
+                # "ob=(7) /path" names an object once, "ob=(7)" means it from then on; "cob" is
+                # the callee's.
+                kind, _, named = line.strip().partition("=")
+                number, _, path = named.partition(" ")
+                if path:
+                    objects[number] = Path(path).name.startswith(EXTENSION)
+                if kind == "ob":
+                    inside = objects[number]
+            elif line.startswith("calls="):
+                # The next line has the callee's cost.
+                callee = True
+            elif line[0].isdigit() or line[0] in "+-*":
+                if inside and not callee:
+                    own += int(line.split()[1])
+                callee = False
+    return own
+
+
 def environment() -> dict[str, str]:
     """String hashes, and with them the layout of every dict, are the same in each run."""
     return dict(os.environ) | {"PYTHONHASHSEED": "0"}
 
 
-def count_worker(loop: str, workload: str, operations: int, folder: Path) -> tuple[int, int]:
+def count_worker(loop: str, workload: str, operations: int, folder: Path) -> tuple[Count, int]:
     """Instructions of a whole process, and the operations it really did."""
     output = folder / f"{operations}.out"
     result = run_json(
@@ -66,10 +102,12 @@ def count_worker(loop: str, workload: str, operations: int, folder: Path) -> tup
         environment=environment(),
         absent_status=ABSENT,
     )
-    return total_of(output), int(result["operations"])
+    return Count(total_of(output), own_of(output)), int(result["operations"])
 
 
-def count_server(loop: str, scenario: tcp.Scenario, requests: int, folder: Path) -> tuple[int, int]:
+def count_server(
+    loop: str, scenario: tcp.Scenario, requests: int, folder: Path
+) -> tuple[Count, int]:
     """Instructions of a server that answers `requests` requests of one connection."""
     output = folder / f"{requests}.out"
     client = tcp.built_client()
@@ -91,11 +129,11 @@ def count_server(loop: str, scenario: tcp.Scenario, requests: int, folder: Path)
             cores.client,
             timeout=TIMEOUT,
         )
-    return total_of(output), int(load["requests"])
+    return Count(total_of(output), own_of(output)), int(load["requests"])
 
 
-def per_operation(loop: str, workload: str, operations: int) -> float:
-    """The figure: the difference of two lengths."""
+def per_operation(loop: str, workload: str, operations: int) -> Count:
+    """The figures: the difference of two lengths."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         counts = []
@@ -104,8 +142,8 @@ def per_operation(loop: str, workload: str, operations: int) -> float:
                 counts.append(count_server(loop, tcp.SCENARIOS[workload], length, folder))
             else:
                 counts.append(count_worker(loop, workload, length, folder))
-    (few_instructions, few), (many_instructions, many) = counts
-    return (many_instructions - few_instructions) / (many - few)
+    (fewer, few), (more, many) = counts
+    return Count((more.total - fewer.total) / (many - few), (more.own - fewer.own) / (many - few))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,7 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ChildError as error:
         print(f"{options.loop}, {options.workload}: {error}", file=sys.stderr)
         return 1
-    print(f"{options.loop}, {options.workload}: {figure:.0f} instructions per operation")
+    print(
+        f"{options.loop}, {options.workload}: {figure.total:.0f} instructions per operation, "
+        f"{figure.own:.0f} of them rulip's own"
+    )
     return 0
 
 

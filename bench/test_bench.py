@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
+import budget
 import compare
 import contenders
+import instructions
 import run
 import table
 import tcp
@@ -238,3 +240,34 @@ def test_compare_tells_unlike_conditions() -> None:
     assert "not alike: kernel: k before, another after" in compare.render(
         before, after, "rulip", "asyncio"
     )
+
+
+def test_only_the_extension_counts_as_its_own(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.write_text(
+        "events: Ir\n"
+        "ob=(1) /usr/lib/libpython3.13.so\n"
+        "fn=(1) eval\n"
+        "10 100\n"
+        "cob=(2) /x/_rulip.cpython-313.so\n"
+        "cfn=(2) call_soon\n"
+        "calls=5 20\n"
+        "10 4000\n"
+        "ob=(2)\n"
+        "fn=(2)\n"
+        "20 30\n"
+        "+1 7\n"
+        "cob=(1)\n"
+        "cfn=(1)\n"
+        "calls=2 10\n"
+        "* 900\n"
+        "totals: 4137\n"
+    )
+    assert instructions.own_of(output) == 37
+    assert instructions.total_of(output) == 4137
+
+
+def test_the_budget_tells_over_from_under() -> None:
+    assert budget.verdict(106, 100) == "OVER"
+    assert budget.verdict(104, 100) == "ok"
+    assert budget.verdict(80, 100) == "ok, lower the budget"
