@@ -40,10 +40,11 @@ ifneq ($(words $(CURDIR)),1)  # make's abspath cannot carry spaces
 export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
-.PHONY: help build run test test-rust test-python test-faults lint conformance bench instructions loom clean
+.PHONY: help build run test test-rust test-python test-faults test-collector lint conformance \
+	bench bench-collector instructions loom clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 picks an interpreter, VENV=folder an environment"
 
@@ -100,6 +101,22 @@ test-python: build $(VENV)/.extra-test ## the Python tests, on asyncio and on ru
 test-faults: build $(VENV)/.extra-test ## tests that inject faults (need strace, some need root)
 	$(python) -m pytest --quiet tests/faults $(ARGS)
 
+# The log collector's drivers and servers are its own: they stay out of the project's environment.
+collector := $(VENV)-collector
+$(collector)/.made: $(VENV)/.made apps/logcollector/pyproject.toml | environment
+	@$(python) -m venv "$(collector)"
+	@"$(collector)/bin/python" -m pip --disable-pip-version-check --quiet install \
+		-e 'apps/logcollector[postgres,mysql,nats,watch,test,bench]'
+	@echo "$(CURDIR)/python" > "$$("$(collector)/bin/python" -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')/rulip.pth"
+	@touch "$@"
+
+test-collector: build $(collector)/.made ## the log collector, with real servers and a browser
+	cd apps/logcollector && "$${VIRTUAL_ENV}-collector/bin/python" -m pytest --quiet $(ARGS)
+	cd apps/logcollector && "$${VIRTUAL_ENV}-collector/bin/python" -m ruff check . && \
+		"$${VIRTUAL_ENV}-collector/bin/python" -m ruff format --check . && \
+		"$${VIRTUAL_ENV}-collector/bin/python" -m mypy src tests bench
+
 lint: build $(VENV)/.extra-test ## formatting, clippy, ruff, mypy
 	cargo fmt --all --check
 	CARGO_TARGET_DIR="$(target)/lint" PYO3_PYTHON="$$VIRTUAL_ENV/bin/python" \
@@ -119,11 +136,14 @@ instructions: ## hold the hot paths against their instruction budget (needs valg
 	@$(MAKE) build VENV="$(VENV)" PROFILE=release
 	$(python) bench/budget.py $(ARGS)
 
+bench-collector: build $(collector)/.made ## the log collector beside rsyslog, on three loops
+	"$${VIRTUAL_ENV}-collector/bin/python" apps/logcollector/bench/compare.py $(ARGS)
+
 loom: ## model-check the cross-thread code
 	CARGO_TARGET_DIR="$(target)/loom" RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 \
 		cargo test --quiet -p rulip-engine --lib --release
 
 clean: ## remove everything that was built, environments included
-	rm -rf target build dist .venv .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf target build dist .venv .venv-3.* .venv-collector .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f python/rulip/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
