@@ -20,7 +20,9 @@ from .policy import policy_class, set_policy
 #: asyncio that holds the same object by the same name gets ours; a name that this Python's asyncio
 #: lacks is left out.
 TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("asyncio.tasks", "rulip._rulip", ("create_task", "sleep")),
+    ("asyncio.events", "rulip._rulip", ("Handle", "TimerHandle", "_ThreadSafeHandle")),
+    ("asyncio.futures", "rulip._rulip", ("Future",)),
+    ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
 )
 
 _lock = threading.Lock()

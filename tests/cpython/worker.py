@@ -13,7 +13,6 @@ import contextlib
 import importlib
 import json
 import pathlib
-import pkgutil
 import sys
 import types
 from collections.abc import Callable
@@ -23,17 +22,6 @@ import twins
 from reporting import serve
 
 HERE = pathlib.Path(__file__).resolve().parent
-
-# Public names a module may bring its own version of (swapped in by --install).
-REPLACEABLE = """
-Future Task Queue PriorityQueue LifoQueue Lock Event Condition Semaphore BoundedSemaphore
-Barrier StreamReader StreamWriter StreamReaderProtocol Timeout TaskGroup Runner Handle
-TimerHandle gather wait wait_for sleep shield timeout timeout_at as_completed ensure_future
-wrap_future current_task all_tasks create_task open_connection start_server
-open_unix_connection start_unix_server create_subprocess_exec create_subprocess_shell
-to_thread run_coroutine_threadsafe eager_task_factory create_eager_task_factory
-_register_task _unregister_task _enter_task _leave_task _swap_current_task
-""".split()
 
 
 class Target:
@@ -61,22 +49,9 @@ class Target:
 
 
 def install(target: Target) -> None:
-    """Make asyncio use the module's classes: its own install(), then whatever that left."""
+    """Make asyncio use the module's classes, as the module itself does."""
     if not target.stdlib and hasattr(target.module, "install"):
         target.module.install()
-    spaces = [asyncio] + [
-        importlib.import_module(f"asyncio.{m.name}")
-        for m in pkgutil.iter_modules(asyncio.__path__)
-        if not m.name.startswith(("windows", "proactor", "__"))
-    ]
-    for name in REPLACEABLE:
-        new = getattr(target.module, name, None)
-        old = getattr(asyncio, name, None) or getattr(asyncio.tasks, name, None)
-        if new is None or old is None or new is old:
-            continue
-        for space in spaces:  # by name, so that tasks._CTask & co. stay stock
-            if getattr(space, name, None) is old:
-                setattr(space, name, new)
 
 
 def redirect(target: Target) -> None:
@@ -94,15 +69,22 @@ def redirect(target: Target) -> None:
     class SelectorEventLoop(metaclass=Redirect):
         """Stands for asyncio.SelectorEventLoop."""
 
-    class Policy(asyncio.DefaultEventLoopPolicy):
+    # 3.14 deprecates the public names; a policy is still what makes loops, up to 3.15.
+    deprecated = hasattr(spaces[1], "_DefaultEventLoopPolicy")
+    policy_name = "_DefaultEventLoopPolicy" if deprecated else "DefaultEventLoopPolicy"
+    stock_policy: Any = getattr(spaces[1], policy_name)
+
+    class Policy(stock_policy):  # type: ignore[misc]
         _loop_factory = staticmethod(target.new_loop)
 
     for space in spaces:
         space.SelectorEventLoop = SelectorEventLoop
-        space.DefaultEventLoopPolicy = Policy
+        if policy_name in vars(space):
+            setattr(space, policy_name, Policy)
         if hasattr(space, "EventLoop"):
             space.EventLoop = SelectorEventLoop
-    asyncio.set_event_loop_policy(None)
+    events: Any = importlib.import_module("asyncio.events")
+    (events._set_event_loop_policy if deprecated else asyncio.set_event_loop_policy)(None)
 
     # Pre-3.14 child watchers poke SIGCHLD handlers into the loop; a loop that reaps
     # children by itself need not allow that.

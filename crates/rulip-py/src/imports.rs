@@ -19,6 +19,12 @@ pub(crate) struct Imports {
     pub(crate) handle_class: Obj,
     /// `asyncio.TimerHandle`.
     pub(crate) timer_handle_class: Obj,
+    /// `asyncio.events._ThreadSafeHandle`.
+    #[cfg(Py_3_14)]
+    pub(crate) threadsafe_handle_class: Obj,
+    /// `_thread.allocate_lock`.
+    #[cfg(Py_3_14)]
+    pub(crate) allocate_lock: Obj,
     /// `asyncio.BufferedProtocol`.
     pub(crate) buffered_protocol_class: Obj,
     /// `asyncio.trsock.TransportSocket`.
@@ -82,6 +88,8 @@ pub(crate) struct Imports {
     pub(crate) generic_alias: Obj,
     /// `ResourceWarning`.
     pub(crate) resource_warning: Obj,
+    /// `DeprecationWarning`.
+    pub(crate) deprecation_warning: Obj,
     /// `OSError`.
     pub(crate) os_error: Obj,
 }
@@ -112,6 +120,10 @@ impl Imports {
             task_class: find(c"_asyncio", "Task")?,
             handle_class: find(c"asyncio.events", "Handle")?,
             timer_handle_class: find(c"asyncio.events", "TimerHandle")?,
+            #[cfg(Py_3_14)]
+            threadsafe_handle_class: find_first(c"asyncio.events", "_ThreadSafeHandle", "Handle")?,
+            #[cfg(Py_3_14)]
+            allocate_lock: find(c"_thread", "allocate_lock")?,
             buffered_protocol_class: find(c"asyncio.protocols", "BufferedProtocol")?,
             transport_socket_class: find(c"asyncio.trsock", "TransportSocket")?,
             iscoroutine: find(c"asyncio.coroutines", "iscoroutine")?,
@@ -150,6 +162,7 @@ impl Imports {
             warn: find(c"warnings", "warn")?,
             generic_alias: find(c"types", "GenericAlias")?,
             resource_warning: find(c"builtins", "ResourceWarning")?,
+            deprecation_warning: find(c"builtins", "DeprecationWarning")?,
             os_error: find(c"builtins", "OSError")?,
         })
     }

@@ -41,6 +41,8 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Ok(vec![
             ("Handle", handle),
             ("TimerHandle", timer_handle),
+            #[cfg(Py_3_14)]
+            ("_ThreadSafeHandle", handle::threadsafe::build()?),
             ("Future", future),
             ("Task", task),
             ("Sleep", task::sleep::build()?),

@@ -105,6 +105,12 @@ pub(crate) struct LoopState {
     pub(crate) time_replaced: Cell<bool>,
     /// Likewise `create_task`.
     pub(crate) create_task_replaced: Cell<bool>,
+    /// Likewise `call_soon`: it is called where asyncio's futures and tasks would.
+    pub(crate) call_soon_replaced: Cell<bool>,
+    /// Likewise what asyncio's `sleep()` calls: `create_future`, `call_later`, `call_at`.
+    pub(crate) waiting_replaced: Cell<bool>,
+    /// Likewise `call_at`, which asyncio's `call_later` calls.
+    pub(crate) call_at_replaced: Cell<bool>,
     /// `threading.get_ident()` of the running thread, 0 when not running.
     pub(crate) thread_ident: Cell<u64>,
     /// Seconds; callbacks slower than this are reported in debug mode.
@@ -176,6 +182,9 @@ impl LoopState {
             debug: Cell::new(false),
             time_replaced: Cell::new(false),
             create_task_replaced: Cell::new(false),
+            call_soon_replaced: Cell::new(false),
+            waiting_replaced: Cell::new(false),
+            call_at_replaced: Cell::new(false),
             thread_ident: Cell::new(0),
             slow_callback_duration: Cell::new(0.1),
             task_factory: Slot::empty(),
@@ -226,17 +235,27 @@ impl LoopState {
         exc: Option<&Obj>,
         more: &[(&Obj, &Obj)],
     ) -> Res<()> {
-        let names = crate::names::get();
-        let context = value::dict()?;
-        value::dict_set(&context, &names.message, &value::str(message)?)?;
-        if let Some(exc) = exc {
-            value::dict_set(&context, &names.exception, exc)?;
-        }
-        for (key, item) in more {
-            value::dict_set(&context, key, item)?;
-        }
-        this.as_obj().method1(&names.call_exception_handler, &context).map(drop)
+        report_to(this.as_obj(), message, exc, more)
     }
+}
+
+/// Reports to the exception handler of a loop of any kind.
+pub(crate) fn report_to(
+    loop_: &Obj,
+    message: &str,
+    exc: Option<&Obj>,
+    more: &[(&Obj, &Obj)],
+) -> Res<()> {
+    let names = crate::names::get();
+    let context = value::dict()?;
+    value::dict_set(&context, &names.message, &value::str(message)?)?;
+    if let Some(exc) = exc {
+        value::dict_set(&context, &names.exception, exc)?;
+    }
+    for (key, item) in more {
+        value::dict_set(&context, key, item)?;
+    }
+    loop_.method1(&names.call_exception_handler, &context).map(drop)
 }
 
 impl Ref<LoopState> {

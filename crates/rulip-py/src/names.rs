@@ -6,19 +6,21 @@ use crate::ffi::object::Attached;
 use crate::ffi::{Obj, Res, value};
 
 macro_rules! names {
-    ($($name:ident = $text:literal),* $(,)?) => {
+    ($($(#[$when:meta])* $name:ident = $text:literal),* $(,)?) => {
         /// The names, as interned str objects.
-        pub(crate) struct Names { $(pub(crate) $name: Obj,)* }
+        pub(crate) struct Names { $($(#[$when])* pub(crate) $name: Obj,)* }
 
         impl Names {
             fn new() -> Res<Self> {
-                Ok(Self { $($name: value::interned($text)?,)* })
+                Ok(Self { $($(#[$when])* $name: value::interned($text)?,)* })
             }
         }
     };
 }
 
 names! {
+    #[cfg(Py_3_14)]
+    acquire = c"acquire",
     add_done_callback = c"add_done_callback",
     asyncgen_finalizer_hook = c"_asyncgen_finalizer_hook",
     asyncgen_firstiter_hook = c"_asyncgen_firstiter_hook",
@@ -32,6 +34,7 @@ names! {
     connection_lost = c"connection_lost",
     connection_made = c"connection_made",
     context = c"context",
+    call_at = c"call_at",
     call_later = c"call_later",
     create_task = c"create_task",
     create_future = c"create_future",
@@ -54,6 +57,8 @@ names! {
     msg = c"msg",
     pause_writing = c"pause_writing",
     protocol = c"protocol",
+    #[cfg(Py_3_14)]
+    release = c"release",
     result = c"result",
     resume_writing = c"resume_writing",
     set_exception = c"set_exception",
@@ -65,6 +70,7 @@ names! {
     task = c"task",
     throw = c"throw",
     time = c"time",
+    timer_handle_cancelled = c"_timer_handle_cancelled",
     transport = c"transport",
     value = c"value",
     wakeup = c"task_wakeup",

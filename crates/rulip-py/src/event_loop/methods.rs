@@ -93,25 +93,56 @@ pub(crate) fn build() -> Res<Obj> {
     .build(LoopState::type_cell())
 }
 
-/// A subclass that brings its own `time` or `create_task` has it honoured.
+/// A subclass that brings its own `time`, `call_soon` and so on has them honoured.
 fn initialise(this: &This, _args: &Obj, _kwargs: Option<&Obj>) -> Res<()> {
     let names = crate::names::get();
     let (theirs, ours) = (this.as_obj().type_obj(), LoopState::type_cell().obj());
-    this.time_replaced.set(!theirs.attr(&names.time)?.is(&ours.attr(&names.time)?));
-    let replaced = !theirs.attr(&names.create_task)?.is(&ours.attr(&names.create_task)?);
-    this.create_task_replaced.set(replaced);
+    let replaced = |name: &Obj| -> Res<bool> { Ok(!theirs.attr(name)?.is(&ours.attr(name)?)) };
+    this.time_replaced.set(replaced(&names.time)?);
+    this.create_task_replaced.set(replaced(&names.create_task)?);
+    this.call_soon_replaced.set(replaced(&names.call_soon)?);
+    this.call_at_replaced.set(replaced(&names.call_at)?);
+    this.waiting_replaced.set(
+        this.call_at_replaced.get()
+            || replaced(&names.call_later)?
+            || replaced(&names.create_future)?,
+    );
     Ok(())
 }
 
-fn note_attribute(this: &This, name: &Obj, value: Option<&Obj>) {
+/// The same for what is set on the instance; once it is deleted the class decides again.
+fn note_attribute(this: &This, name: &Obj, value: Option<&Obj>) -> Res<()> {
+    let names = crate::names::get();
+    let watched = [
+        &names.time,
+        &names.create_task,
+        &names.call_soon,
+        &names.call_at,
+        &names.call_later,
+        &names.create_future,
+    ];
     if !value::is_str(name) {
-        return;
+        return Ok(());
     }
-    if value::text_is(name, c"time") {
-        this.time_replaced.set(value.is_some());
-    } else if value::text_is(name, c"create_task") {
-        this.create_task_replaced.set(value.is_some());
+    let Some(watched) = watched.into_iter().find(|watched| watched.is(name)) else {
+        return Ok(());
+    };
+    if value.is_none() {
+        return initialise(this, name, None);
     }
+    if watched.is(&names.time) {
+        this.time_replaced.set(true);
+    } else if watched.is(&names.create_task) {
+        this.create_task_replaced.set(true);
+    } else if watched.is(&names.call_soon) {
+        this.call_soon_replaced.set(true);
+    } else {
+        this.waiting_replaced.set(true);
+        if watched.is(&names.call_at) {
+            this.call_at_replaced.set(true);
+        }
+    }
+    Ok(())
 }
 
 /// Identity; and whoever looks the loop up finds its current task.

@@ -39,7 +39,15 @@ pub(crate) fn call_soon_threadsafe(this: &This, args: &Args<'_>) -> Res<Obj> {
     if this.debug.get() {
         check_callback(callback, "call_soon_threadsafe")?;
     }
+    #[cfg(not(Py_3_14))]
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
+    #[cfg(Py_3_14)]
+    let handle = {
+        use crate::handle::threadsafe::ThreadSafeHandle;
+        let shared =
+            ThreadSafeHandle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
+        shared.parent::<Handle>().clone()
+    };
     if !this.running.get() || this.thread_ident.get() == crate::ffi::gc::thread_ident() {
         // Nobody is asleep, and order with call_soon is kept.
         handle.track();
@@ -59,7 +67,27 @@ pub(crate) fn call_later(this: &This, args: &Args<'_>) -> Res<Obj> {
         return Err(Raised::type_error("delay must not be None"));
     }
     let when = this.now()?.as_secs() + value::as_f64(delay)?;
-    at(this, when, callback, rest, context)
+    if this.call_at_replaced.get() {
+        return through_call_at(this, when, callback, rest, context);
+    }
+    at(this, when, callback, rest, context).map(Ref::into_obj)
+}
+
+/// Somebody replaced `call_at`, which asyncio's `call_later` calls.
+#[cold]
+fn through_call_at(
+    this: &This,
+    when: f64,
+    callback: &Obj,
+    rest: &[Obj],
+    context: Option<Obj>,
+) -> Res<Obj> {
+    let names = crate::names::get();
+    let when = value::float(when)?;
+    let mut arguments = vec![&when, callback];
+    arguments.extend(rest);
+    let context = context.unwrap_or_else(Obj::none);
+    this.as_obj().method_kw(&names.call_at, &arguments, &names.context, &context)
 }
 
 /// `call_at(when, callback, *args, context=None)`.
@@ -69,22 +97,32 @@ pub(crate) fn call_at(this: &This, args: &Args<'_>) -> Res<Obj> {
     if when.is_none() {
         return Err(Raised::type_error("when cannot be None"));
     }
-    at(this, value::as_f64(when)?, callback, rest, context)
+    let timer = at(this, value::as_f64(when)?, callback, rest, context)?;
+    if !value::is_exact_float(when) {
+        timer.set_when(when)?;
+    }
+    Ok(timer.into_obj())
 }
 
 #[inline]
-fn at(this: &This, when: f64, callback: &Obj, rest: &[Obj], context: Option<Obj>) -> Res<Obj> {
+fn at(
+    this: &This,
+    when: f64,
+    callback: &Obj,
+    rest: &[Obj],
+    context: Option<Obj>,
+) -> Res<Ref<TimerHandle>> {
     this.check_closed()?;
     if this.debug.get() {
         check_thread(this)?;
         // asyncio's call_later goes through call_at, and so its texts say that.
         check_callback(callback, "call_at")?;
     }
-    let handle = TimerHandle::new(this, when, callback.clone(), InlineArgs::new(rest)?, context)?;
-    let handle: Ref<Handle> = handle.into_parent();
+    let timer = TimerHandle::new(this, when, callback.clone(), InlineArgs::new(rest)?, context)?;
+    let handle: &Ref<Handle> = timer.parent();
     let key = this.engine.insert_timer(Deadline::from_secs(when), Job::Handle(handle.clone()));
     handle.set_timer(Some(key));
-    Ok(handle.into_obj())
+    Ok(timer)
 }
 
 /// `_add_callback(handle)`: an existing handle, once more.

@@ -119,10 +119,7 @@ impl<'a> Args<'a> {
                 return Err(unexpected(function, &name));
             };
             if found[i].replace(value).is_some() {
-                return Err(Raised::type_error(&format!(
-                    "{function}() got multiple values for argument '{}'",
-                    names[i].to_string_lossy()
-                )));
+                return Err(given_twice(function, names[i]));
             }
         }
         Ok(())
@@ -169,6 +166,39 @@ impl<'a> Args<'a> {
     }
 }
 
+/// Binds the arguments of a call to a class; the first `required` must come.
+pub(crate) fn bind_call<const N: usize>(
+    function: &str,
+    names: [&CStr; N],
+    required: usize,
+    args: &Obj,
+    kwargs: Option<&Obj>,
+) -> Res<[Option<Obj>; N]> {
+    let positional = value::tuple_items(args);
+    if positional.len() > N {
+        return Err(Raised::type_error(&format!(
+            "{function}() takes at most {N} positional arguments ({} given)",
+            positional.len()
+        )));
+    }
+    let mut found = [const { None }; N];
+    for (place, value) in found.iter_mut().zip(positional) {
+        *place = Some(value);
+    }
+    for (name, value) in kwargs.map(value::dict_items).unwrap_or_default() {
+        let Some(i) = names.iter().position(|wanted| value::text_is(&name, wanted)) else {
+            return Err(unexpected(function, &name));
+        };
+        if found[i].replace(value).is_some() {
+            return Err(given_twice(function, names[i]));
+        }
+    }
+    match found.iter().take(required).position(Option::is_none) {
+        Some(i) => Err(missing(function, names[i])),
+        None => Ok(found),
+    }
+}
+
 /// What [`Args::bind_leading`] found.
 pub(crate) struct Leading<'a, const N: usize> {
     pub(crate) leading: [&'a Obj; N],
@@ -182,6 +212,14 @@ pub(crate) struct Leading<'a, const N: usize> {
 fn missing(function: &str, name: &CStr) -> Raised {
     Raised::type_error(&format!(
         "{function}() missing 1 required positional argument: '{}'",
+        name.to_string_lossy()
+    ))
+}
+
+#[cold]
+fn given_twice(function: &str, name: &CStr) -> Raised {
+    Raised::type_error(&format!(
+        "{function}() got multiple values for argument '{}'",
         name.to_string_lossy()
     ))
 }

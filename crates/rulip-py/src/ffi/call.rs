@@ -225,6 +225,11 @@ impl Obj {
         unsafe { c::PyExceptionClass_Check(self.as_ptr()) != 0 }
     }
 
+    pub(crate) fn is_traceback(&self) -> bool {
+        // SAFETY: a live object.
+        unsafe { c::PyTraceBack_Check(self.as_ptr()) != 0 }
+    }
+
     /// An exception's traceback.
     pub(crate) fn traceback(&self) -> Option<Self> {
         // SAFETY: an exception instance; an owned result or null without an exception.

@@ -39,6 +39,27 @@ impl InlineArgs {
         Ok(Self { count: Cell::new(PACKED), places: Cell::new(places) })
     }
 
+    /// Those of any iterable; a tuple stays the one it is.
+    pub(crate) fn of(iterable: &Obj) -> Res<Self> {
+        if value::is_exact_tuple(iterable) {
+            let places = [iterable.clone().into_ptr(), ptr::null_mut(), ptr::null_mut()];
+            return Ok(Self { count: Cell::new(PACKED), places: Cell::new(places) });
+        }
+        Self::new(&value::iterate(iterable)?)
+    }
+
+    #[inline]
+    pub(crate) fn none() -> Self {
+        Self { count: Cell::new(0), places: Cell::new([ptr::null_mut(); INLINE]) }
+    }
+
+    /// Puts others in place of them, and hands the old ones out.
+    pub(crate) fn replace(&self, other: Self) -> Self {
+        let count = self.count.replace(other.count.replace(0));
+        let places = self.places.replace(other.places.replace([ptr::null_mut(); INLINE]));
+        Self { count: Cell::new(count), places: Cell::new(places) }
+    }
+
     /// One argument, taken over.
     #[inline]
     pub(crate) fn one(arg: Obj) -> Self {

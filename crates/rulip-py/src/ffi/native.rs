@@ -258,14 +258,6 @@ impl<T: Native> Ref<T> {
         // SAFETY: `Extends` promises that P's body stands first.
         unsafe { &*std::ptr::from_ref(self).cast::<Ref<P>>() }
     }
-
-    #[inline]
-    pub(crate) fn into_parent<P: Native>(self) -> Ref<P>
-    where
-        T: Extends<P>,
-    {
-        Ref(self.0, PhantomData)
-    }
 }
 
 /// Allocates an instance of `kind`, which CPython passed to `T`'s own `tp_new`.
@@ -299,6 +291,15 @@ impl<T: Native> Clone for Ref<T> {
 impl<T: Native> std::fmt::Debug for Ref<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What `__class__` answers: `stands_for` for our own type, the real class for a Python subclass.
+pub(crate) fn class_of<T: Native>(this: &Ref<T>, stands_for: &Obj) -> Res<Obj> {
+    if this.as_obj().type_ptr() == T::type_cell().ptr() {
+        Ok(stands_for.clone())
+    } else {
+        Ok(this.as_obj().type_obj())
     }
 }
 

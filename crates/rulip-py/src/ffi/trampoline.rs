@@ -327,10 +327,11 @@ pub(crate) fn init<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Co
         as *mut c_void
 }
 
-/// `tp_setattro`: the function says whether the generic store should follow (it always does), and
-/// sees the name first.
-pub(crate) fn setattr<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) + Copy>(_f: F) -> *mut c_void {
-    unsafe extern "C" fn call<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) + Copy>(
+/// `tp_setattro`: the generic store, of which the function is told.
+pub(crate) fn setattr<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Copy>(
+    _f: F,
+) -> *mut c_void {
+    unsafe extern "C" fn call<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) -> Res<()> + Copy>(
         slf: *mut c::PyObject,
         name: *mut c::PyObject,
         value: *mut c::PyObject,
@@ -342,10 +343,7 @@ pub(crate) fn setattr<T: Native, F: Fn(&Ref<T>, &Obj, Option<&Obj>) + Copy>(_f: 
             let (this, name) = unsafe { (receiver::<T>(slf), Borrowed::new(name)) };
             // SAFETY: as above.
             let value = (!value.is_null()).then(|| unsafe { Borrowed::new(value) });
-            let noted = shielded(|| {
-                conjure::<F>()(&this, &name, value.as_deref());
-                Ok(())
-            });
+            let noted = shielded(|| conjure::<F>()(&this, &name, value.as_deref()));
             if noted.is_err() {
                 return -1;
             }

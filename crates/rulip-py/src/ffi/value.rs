@@ -62,6 +62,12 @@ pub(crate) fn float(value: f64) -> Res<Obj> {
     unsafe { Obj::from_owned(c::PyFloat_FromDouble(value)) }
 }
 
+#[inline]
+pub(crate) fn is_exact_float(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyFloat_CheckExact(obj.as_ptr()) != 0 }
+}
+
 /// A number as f64; raises `TypeError` for what is none.
 #[inline]
 pub(crate) fn as_f64(obj: &Obj) -> Res<f64> {
@@ -161,6 +167,11 @@ pub(crate) fn list(items: Vec<Obj>) -> Res<Obj> {
         }
         Ok(made)
     }
+}
+
+pub(crate) fn is_exact_tuple(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyTuple_CheckExact(obj.as_ptr()) != 0 }
 }
 
 /// The items of a tuple, as new references.

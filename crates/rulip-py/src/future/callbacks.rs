@@ -114,7 +114,9 @@ impl Ref<Future> {
 
     #[inline]
     fn schedule(&self, callback: Callback) -> Res<()> {
-        let Some(loop_) = self.native_loop() else { return self.schedule_foreign(callback) };
+        let Some(loop_) = self.native_loop().filter(|loop_| !loop_.call_soon_replaced.get()) else {
+            return self.schedule_by_name(callback);
+        };
         loop_.check_closed()?;
         let Callback { subject, context } = callback;
         let job = match context {
@@ -133,8 +135,9 @@ impl Ref<Future> {
         Ok(())
     }
 
-    /// On somebody else's loop: through its `call_soon`.
-    fn schedule_foreign(&self, callback: Callback) -> Res<()> {
+    /// On a loop of another kind, or one whose `call_soon` was replaced: through that.
+    #[cold]
+    fn schedule_by_name(&self, callback: Callback) -> Res<()> {
         let names = names::get();
         let (callable, context) = callback.into_python()?;
         let loop_ = self.loop_obj()?;
@@ -145,9 +148,7 @@ impl Ref<Future> {
 
     /// `add_done_callback(callback, context=context)`.
     pub(crate) fn add_done_callback(&self, callback: Obj, context: Option<Obj>) -> Res<()> {
-        if !self.loop_.is_set() {
-            return Err(Raised::runtime_error("Future object is not initialized."));
-        }
+        self.ensure_initialised()?;
         let context = match context {
             Some(context) => context,
             None => context::copy_current()?,
@@ -162,6 +163,7 @@ impl Ref<Future> {
 
     /// `remove_done_callback(callback)`: how many there were.
     pub(crate) fn remove_done_callback(&self, callback: &Obj) -> Res<i64> {
+        self.ensure_initialised()?;
         // Comparing runs user code, which may add and remove: decide on a copy, then take out what
         // was decided, by identity.
         let mut matching = Vec::new();

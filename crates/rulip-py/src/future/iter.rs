@@ -14,7 +14,8 @@ use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, noargs, onearg, unary};
-use crate::ffi::{Obj, Raised, Ref, RefSlot, Res};
+use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, value};
+use crate::imports;
 
 /// The body of `_rulip.FutureIter`.
 pub(crate) struct FutureIter {
@@ -95,8 +96,26 @@ pub(crate) fn thrown(args: &Args<'_>) -> Raised {
     let Some(kind) = args.positional().first() else {
         return Raised::type_error("throw() takes at least 1 argument");
     };
+    if cfg!(Py_3_12) && args.positional().len() > 1 {
+        let warned = value::str(
+            "the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.",
+        )
+        .and_then(|text| {
+            imports::get().warn.call(&[
+                &text,
+                &imports::get().deprecation_warning,
+                &value::int(1)?,
+            ])
+        });
+        if let Err(raised) = warned {
+            return raised;
+        }
+    }
     let value = args.positional().get(1).filter(|value| !value.is_none());
     let traceback = args.positional().get(2).filter(|traceback| !traceback.is_none());
+    if traceback.is_some_and(|traceback| !traceback.is_traceback()) {
+        return Raised::type_error("throw() third argument must be a traceback object");
+    }
     let exc = if kind.is_exception_class() {
         let made = match value {
             Some(value) if value.is_exception_instance() => Ok(value.clone()),

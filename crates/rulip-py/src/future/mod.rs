@@ -309,10 +309,17 @@ impl Ref<Future> {
         Ok(this)
     }
 
-    fn ensure_pending(&self) -> Res<()> {
-        if !self.loop_.is_set() {
-            return Err(Raised::runtime_error("Future object is not initialized."));
+    /// Only what skipped `__init__` has no loop.
+    #[inline]
+    fn ensure_initialised(&self) -> Res<()> {
+        if self.loop_.is_set() {
+            return Ok(());
         }
+        Err(Raised::runtime_error("Future object is not initialized."))
+    }
+
+    fn ensure_pending(&self) -> Res<()> {
+        self.ensure_initialised()?;
         if self.is_done() {
             return Err(Raised::new(&imports::get().invalid_state_error, "invalid state"));
         }
@@ -352,6 +359,7 @@ impl Ref<Future> {
         if self.is_done() {
             return Ok(false);
         }
+        self.ensure_initialised()?;
         self.state.set(State::Cancelled);
         self.set_cancel_message(message);
         self.schedule_callbacks()?;

@@ -7,7 +7,7 @@ use pyo3::ffi as c;
 
 use super::{Future, State, iter};
 use crate::ffi::arguments::Args;
-use crate::ffi::native::{Native, body_offset};
+use crate::ffi::native::{Native, body_offset, class_of};
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, getter, init, new, noargs, onearg, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
@@ -165,15 +165,6 @@ pub(crate) fn class_getitem() -> c::PyMethodDef {
 /// `__dict__`, which a type made from a spec must ask for.
 fn dict_attribute() -> c::PyGetSetDef {
     crate::ffi::trampoline::generic_dict()
-}
-
-/// What `__class__` answers: asyncio's class for ours, the real class for a Python subclass.
-pub(crate) fn class_of<T: Native>(this: &Ref<T>, stands_for: &Obj) -> Res<Obj> {
-    if this.as_obj().type_ptr() == T::type_cell().ptr() {
-        Ok(stands_for.clone())
-    } else {
-        Ok(this.as_obj().type_obj())
-    }
 }
 
 fn attribute_error() -> Res<Obj> {

@@ -1,7 +1,8 @@
 //! `Handle` and `TimerHandle`: a callback on its way to run.
 //!
 //! What lives here: the two types, cancelling, running, and the report when the callback raises.
-//! Their Python face is in `slots.rs`. Not here: who queues them (`event_loop::schedule`).
+//! Their Python face is in `slots.rs`, the handle that threads may share in `threadsafe.rs`. Not here:
+//! who queues them (`event_loop::schedule`).
 //! Owner thread; `cancel()` may come from any attached thread.
 //!
 //! | state | callback, args | how it gets there |
@@ -11,6 +12,9 @@
 //!
 //! | spent | gone | ran once, without an exception, outside debug mode |
 //!
+//! One that Python made, `Handle(callback, args, loop)`, may be run again and again, and on a loop of
+//! any kind.
+//!
 //! Handles are made and dropped at every turn, so those of `call_soon` are not tracked by the garbage
 //! collector while the loop runs: it is alive then, and so are they. When it stops, and for what is
 //! scheduled while it does not run, they are (`LoopState::track_jobs`). Timers always are.
@@ -18,6 +22,8 @@
 //! Invariant: a cancelled handle never runs.
 
 pub(crate) mod slots;
+#[cfg(Py_3_14)]
+pub(crate) mod threadsafe;
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -29,16 +35,18 @@ use crate::ffi::context::{self, Entered};
 use crate::ffi::inline_args::InlineArgs;
 use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::slot::Visit;
-use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::loop_state::LoopState;
+use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, value};
+use crate::loop_state::{self, LoopState};
 use crate::rare::Rare;
 use crate::{imports, names};
 
-/// What only debug mode needs.
+/// What only few need: debug mode, and who tells times by other numbers than `float`.
 #[derive(Default)]
 struct Details {
     source_traceback: Option<Obj>,
     repr: Option<Obj>,
+    /// The deadline as it was given, where it is no `float`.
+    when: Option<Obj>,
 }
 
 /// The body of `_rulip.Handle`.
@@ -52,10 +60,15 @@ pub(crate) struct Handle {
     timer: Cell<Option<TimerKey>>,
     /// For a watched descriptor: the turn it was registered in.
     turn: Cell<u32>,
-    loop_: RefSlot<LoopState>,
+    loop_: EitherSlot<LoopState>,
     weakrefs: Cell<*mut c::PyObject>,
-    /// It is run again and again: a watched descriptor's callback, a signal's.
+    /// It is run again and again: a watched descriptor's callback, a signal's, one made by Python.
     lasting: Cell<bool>,
+    /// It is a [`threadsafe::ThreadSafeHandle`].
+    #[cfg(Py_3_14)]
+    shared: Cell<bool>,
+    /// `_scheduled`, as a loop of another kind keeps it.
+    scheduled: Cell<bool>,
     details: Rare<Details>,
 }
 
@@ -81,6 +94,13 @@ unsafe impl Native for Handle {
     }
 
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        let seen = self.details.read(|details| {
+            [&details.source_traceback, &details.repr, &details.when]
+                .into_iter()
+                .flatten()
+                .try_for_each(|obj| visit.obj(obj))
+        });
+        seen.unwrap_or(Ok(()))?;
         self.callback.visit(visit)?;
         self.context.visit(visit)?;
         self.args.visit(visit)?;
@@ -135,10 +155,64 @@ impl Handle {
             cancelled: Cell::new(false),
             timer: Cell::new(None),
             turn: Cell::new(0),
-            loop_: RefSlot::new(Some(loop_.clone())),
+            loop_: EitherSlot::native(loop_),
             weakrefs: Cell::new(std::ptr::null_mut()),
             lasting: Cell::new(false),
+            #[cfg(Py_3_14)]
+            shared: Cell::new(false),
+            scheduled: Cell::new(false),
             details: Rare::new(),
+        }
+    }
+
+    /// Between `__new__` and `__init__`.
+    #[inline(always)]
+    fn blank() -> Self {
+        Self {
+            callback: Slot::empty(),
+            context: Slot::empty(),
+            args: InlineArgs::none(),
+            cancelled: Cell::new(false),
+            timer: Cell::new(None),
+            turn: Cell::new(0),
+            loop_: EitherSlot::empty(),
+            weakrefs: Cell::new(std::ptr::null_mut()),
+            lasting: Cell::new(false),
+            #[cfg(Py_3_14)]
+            shared: Cell::new(false),
+            scheduled: Cell::new(false),
+            details: Rare::new(),
+        }
+    }
+
+    /// `__init__`'s part: on a loop of any kind, to be run as often as somebody likes.
+    fn initialise(
+        this: &Ref<Self>,
+        callback: Obj,
+        args: &Obj,
+        loop_: Obj,
+        context: Option<Obj>,
+    ) -> Res<()> {
+        let context = context_or_current(context)?;
+        let args = if args.is_none() { InlineArgs::none() } else { InlineArgs::of(args)? };
+        let debug = loop_.method0(&names::get().get_debug)?.is_true()?;
+        let old = this.args.replace(args);
+        this.callback.set(Some(callback));
+        this.context.set(Some(context));
+        this.loop_.set(loop_);
+        this.cancelled.set(false);
+        this.lasting.set(true);
+        drop((old, this.details.take()));
+        this.track();
+        if debug { this.note_source() } else { Ok(()) }
+    }
+
+    /// Whether its loop, of any kind, is in debug mode.
+    fn in_debug_mode(&self) -> Res<bool> {
+        match (self.loop_.get_native(), self.loop_.get()) {
+            (Some(loop_), _) => Ok(loop_.debug.get()),
+            (None, Some(loop_)) => loop_.method0(&names::get().get_debug)?.is_true(),
+            (None, None) => Ok(false),
         }
     }
 
@@ -208,17 +282,14 @@ impl Handle {
         if this.cancelled.replace(true) {
             return Ok(());
         }
-        let loop_ = this.loop_.get();
-        if let Some(loop_) = &loop_
-            && loop_.debug.get()
-        {
+        if this.in_debug_mode()? {
             // Kept for "Executing <Handle...> took ..." and its like.
             let text = slots::describe(this)?;
             drop(this.details.change(|details| details.repr.replace(text)));
         }
         let callback = this.callback.take();
         let args = this.args.take();
-        let job = match (this.timer.take(), &loop_) {
+        let job = match (this.timer.take(), this.loop_.get_native()) {
             (Some(key), Some(loop_)) => loop_.engine.cancel_timer(key),
             _ => None,
         };
@@ -231,6 +302,12 @@ impl Handle {
     #[inline]
     pub(crate) fn run(this: &Ref<Self>) -> Res<()> {
         if this.as_obj().refcount() > 1 {
+            #[cfg(Py_3_14)]
+            if this.shared.get()
+                && let Some(shared) = Ref::<threadsafe::ThreadSafeHandle>::downcast(this.as_obj())
+            {
+                return threadsafe::ThreadSafeHandle::run(shared);
+            }
             return Self::run_shared(this);
         }
         // Only the queue knows it: nobody can cancel it meanwhile, so what it holds is used as it is.
@@ -275,7 +352,8 @@ impl Handle {
     /// It ran, and it was told of: drops what whoever still holds it can't ask for.
     #[inline]
     pub(crate) fn release(this: &Ref<Self>) {
-        if this.as_obj().refcount() > 1 && !this.lasting.get() && !this.details.is_used() {
+        if this.as_obj().refcount() > 1 && !this.lasting.get() && this.source_traceback().is_none()
+        {
             this.empty();
         }
     }
@@ -288,7 +366,7 @@ impl Handle {
         let exc = raised.take();
         let message = {
             let args = this.args.to_tuple()?;
-            let debug = Obj::bool(loop_.debug.get());
+            let debug = Obj::bool(this.in_debug_mode()?);
             // A callback that cancelled its own handle has no source to show any more.
             match format_source(callback, &args, &debug) {
                 Ok(source) => format!("Exception in callback {}", value::text(&source)?),
@@ -304,7 +382,7 @@ impl Handle {
         if let Some(traceback) = &traceback {
             more.push((&names.source_traceback, traceback));
         }
-        LoopState::report(&loop_, &message, Some(&exc), &more)
+        loop_state::report_to(&loop_, &message, Some(&exc), &more)
     }
 }
 
@@ -324,6 +402,26 @@ impl TimerHandle {
             this.handle.note_source()?;
         }
         Ok(this)
+    }
+
+    fn blank() -> Self {
+        Self { handle: Handle::blank(), when: Cell::new(0.0) }
+    }
+
+    /// The deadline, kept as it was given: `when()` answers an `int` with an `int`.
+    pub(crate) fn set_when(&self, when: &Obj) -> Res<()> {
+        self.when.set(value::as_f64(when)?);
+        if !value::is_exact_float(when) {
+            drop(self.handle.details.change(|details| details.when.replace(when.clone())));
+        }
+        Ok(())
+    }
+
+    fn when(&self) -> Res<Obj> {
+        match self.handle.details.read(|details| details.when.clone()).flatten() {
+            Some(when) => Ok(when),
+            None => value::float(self.when.get()),
+        }
     }
 }
 

@@ -8,57 +8,56 @@ use std::ffi::c_int;
 use pyo3::ffi as c;
 
 use super::{Handle, TimerHandle, format_source};
-use crate::ffi::native::{Native, body_offset};
+use crate::ffi::arguments::bind_call;
+use crate::ffi::inline_args::InlineArgs;
+use crate::ffi::native::{Native, allocate, body_offset, class_of};
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{compare, getter, hash, noargs, property, unary};
+use crate::ffi::trampoline::{compare, getter, hash, init, new, noargs, property, unary};
 use crate::ffi::{Obj, Ref, Res, value};
-use crate::imports;
-use crate::loop_state::LoopState;
+use crate::{imports, names};
 
 /// Makes both types.
 pub(crate) fn build() -> Res<(Obj, Obj)> {
     let handle = TypeSpec::new::<Handle>(
         c"rulip._rulip.Handle",
-        c"A scheduled callback (mirrors asyncio.Handle).",
+        c"Handle(callback, args, loop, context=None)\n--\n\nA scheduled callback (mirrors asyncio.Handle).",
     )
-    .not_callable()
     .subclassable()
     .weakrefs_at(body_offset::<Handle>(std::mem::offset_of!(Handle, weakrefs)))
+    .slot(c::Py_tp_new, new(|kind, _args, _kwargs| allocate(kind, Handle::blank())))
+    .slot(c::Py_tp_init, init(initialise))
     .slot(c::Py_tp_repr, unary(describe))
     .methods([
-        noargs(c"cancel", c"Cancel the callback; it will not run.", |this: &Ref<Handle>| {
+        noargs(c"cancel", c"cancel($self)\n--\n\nCancel the callback; it will not run.", |this: &Ref<Handle>| {
             Handle::cancel(this)?;
             Ok(Obj::none())
         }),
-        noargs(
-            c"cancelled",
-            c"Return True if the callback was cancelled.",
-            |this: &Ref<Handle>| Ok(Obj::bool(this.is_cancelled())),
-        ),
-        noargs(
-            c"get_context",
-            c"Return the context the callback runs in.",
-            |this: &Ref<Handle>| Ok(this.context.get_or_none()),
-        ),
-        noargs(c"_run", c"Run the callback now.", |this: &Ref<Handle>| {
+        noargs(c"cancelled", c"cancelled($self)\n--\n\nReturn True if the callback was cancelled.", |this: &Ref<Handle>| {
+            Ok(Obj::bool(this.is_cancelled()))
+        }),
+        noargs(c"get_context", c"get_context($self)\n--\n\nReturn the context the callback runs in.", |this: &Ref<Handle>| {
+            Ok(this.context.get_or_none())
+        }),
+        noargs(c"_run", c"_run($self)\n--\n\nRun the callback now.", |this: &Ref<Handle>| {
             Handle::run(this)?;
             Ok(Obj::none())
         }),
     ])
     .attributes([
-        getter(c"__class__", c"asyncio.Handle", |_: &Ref<Handle>| {
-            Ok(imports::get().handle_class.clone())
+        getter(c"__class__", c"asyncio.Handle", |this: &Ref<Handle>| {
+            class_of(this, &imports::get().handle_class)
         }),
-        getter(c"_callback", c"The callback, None once cancelled.", |this: &Ref<Handle>| {
+        property(c"_callback", c"The callback, None once cancelled.", |this: &Ref<Handle>| {
             Ok(this.callback.get_or_none())
+        }, |this: &Ref<Handle>, value: Option<&Obj>| {
+            this.callback.set(given(value));
+            Ok(())
         }),
-        getter(c"_args", c"Its positional arguments, None once cancelled.", args),
+        property(c"_args", c"Its positional arguments, None once cancelled.", args, set_args),
         getter(c"_context", c"The context it runs in.", |this: &Ref<Handle>| {
             Ok(this.context.get_or_none())
         }),
-        getter(c"_loop", c"The loop.", |this: &Ref<Handle>| {
-            Ok(this.loop_.get().map_or_else(Obj::none, Ref::into_obj))
-        }),
+        getter(c"_loop", c"The loop.", |this: &Ref<Handle>| Ok(this.loop_.get_or_none())),
         getter(c"_cancelled", c"Whether it was cancelled.", |this: &Ref<Handle>| {
             Ok(Obj::bool(this.is_cancelled()))
         }),
@@ -78,31 +77,89 @@ pub(crate) fn build() -> Res<(Obj, Obj)> {
 
     let timer = TypeSpec::new::<TimerHandle>(
         c"rulip._rulip.TimerHandle",
-        c"A callback scheduled for a later time (mirrors asyncio.TimerHandle).",
+        c"TimerHandle(when, callback, args, loop, context=None)\n--\n\nA callback scheduled for a later time (mirrors asyncio.TimerHandle).",
     )
     .base(Handle::type_cell())
-    .not_callable()
-    .slot(c::Py_tp_hash, hash(|this: &Ref<TimerHandle>| hash_of(this)))
+    .subclassable()
+    .slot(c::Py_tp_new, new(|kind, _args, _kwargs| allocate(kind, TimerHandle::blank())))
+    .slot(c::Py_tp_init, init(initialise_timer))
+    .slot(c::Py_tp_hash, hash(|this: &Ref<TimerHandle>| value::hash(&this.when()?)))
     .slot(c::Py_tp_richcompare, compare(compare_timers))
-    .slot(c::Py_tp_repr, unary(|this: &Ref<TimerHandle>| describe_timer(this)))
-    .methods([noargs(c"when", c"Return the loop time, in seconds, at which it is due.", when)])
+    .slot(c::Py_tp_repr, unary(|this: &Ref<TimerHandle>| describe(this.parent())))
+    .methods([
+        noargs(c"cancel", c"cancel($self)\n--\n\nCancel the callback; it will not run.", cancel_timer),
+        noargs(c"when", c"when($self)\n--\n\nReturn the loop time, in seconds, at which it is due.", |this: &Ref<TimerHandle>| this.when()),
+    ])
     .attributes([
-        getter(c"__class__", c"asyncio.TimerHandle", |_: &Ref<TimerHandle>| {
-            Ok(imports::get().timer_handle_class.clone())
+        getter(c"__class__", c"asyncio.TimerHandle", |this: &Ref<TimerHandle>| {
+            class_of(this, &imports::get().timer_handle_class)
         }),
-        getter(c"_when", c"When it is due.", when),
-        getter(
+        property(c"_when", c"When it is due.", |this: &Ref<TimerHandle>| this.when(), |this: &Ref<TimerHandle>, value: Option<&Obj>| {
+            value.map_or(Ok(()), |when| this.set_when(when))
+        }),
+        property(
             c"_scheduled",
             c"Whether it is in the loop's schedule.",
-            |this: &Ref<TimerHandle>| Ok(Obj::bool(this.handle.timer.get().is_some())),
+            |this: &Ref<TimerHandle>| {
+                Ok(Obj::bool(this.handle.timer.get().is_some() || this.handle.scheduled.get()))
+            },
+            |this: &Ref<TimerHandle>, value: Option<&Obj>| {
+                this.handle.scheduled.set(value.map_or(Ok(false), Obj::is_true)?);
+                Ok(())
+            },
         ),
     ])
     .build(TimerHandle::type_cell())?;
     Ok((handle, timer))
 }
 
+/// `Handle(callback, args, loop, context=None)`.
+pub(super) fn initialise(this: &Ref<Handle>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
+    let names = [c"callback", c"args", c"loop", c"context"];
+    let found = bind_call("Handle", names, 3, args, kwargs)?;
+    let [Some(callback), Some(args), Some(loop_), context] = found else { return Ok(()) };
+    Handle::initialise(this, callback, &args, loop_, context.filter(|context| !context.is_none()))
+}
+
+fn initialise_timer(this: &Ref<TimerHandle>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
+    let names = [c"when", c"callback", c"args", c"loop", c"context"];
+    let found = bind_call("TimerHandle", names, 4, args, kwargs)?;
+    let [Some(when), Some(callback), Some(args), Some(loop_), context] = found else {
+        return Ok(());
+    };
+    let context = context.filter(|context| !context.is_none());
+    Handle::initialise(this.parent(), callback, &args, loop_, context)?;
+    this.handle.scheduled.set(false);
+    this.set_when(&when)
+}
+
+/// A loop of another kind counts the timers cancelled in its heap.
+fn cancel_timer(this: &Ref<TimerHandle>) -> Res<Obj> {
+    if !this.handle.is_cancelled()
+        && this.handle.loop_.get_native().is_none()
+        && let Some(loop_) = this.handle.loop_.get()
+    {
+        loop_.method1(&names::get().timer_handle_cancelled, this.as_obj())?;
+    }
+    Handle::cancel(this.parent())?;
+    Ok(Obj::none())
+}
+
+fn given(value: Option<&Obj>) -> Option<Obj> {
+    value.filter(|value| !value.is_none()).cloned()
+}
+
 fn args(this: &Ref<Handle>) -> Res<Obj> {
     if this.is_cancelled() { Ok(Obj::none()) } else { this.args.to_tuple() }
+}
+
+fn set_args(this: &Ref<Handle>, value: Option<&Obj>) -> Res<()> {
+    let args = match given(value) {
+        Some(value) => InlineArgs::of(&value)?,
+        None => InlineArgs::none(),
+    };
+    drop(this.args.replace(args));
+    Ok(())
 }
 
 fn source_traceback(this: &Ref<Handle>) -> Res<Obj> {
@@ -110,13 +167,9 @@ fn source_traceback(this: &Ref<Handle>) -> Res<Obj> {
 }
 
 fn set_source_traceback(this: &Ref<Handle>, value: Option<&Obj>) -> Res<()> {
-    let value = value.filter(|value| !value.is_none()).cloned();
+    let value = given(value);
     drop(this.details.change(|details| std::mem::replace(&mut details.source_traceback, value)));
     Ok(())
-}
-
-fn when(this: &Ref<TimerHandle>) -> Res<Obj> {
-    value::float(this.when.get())
 }
 
 /// `repr()`.
@@ -125,27 +178,22 @@ pub(super) fn describe(this: &Ref<Handle>) -> Res<Obj> {
         return Ok(kept);
     }
     let timer = Ref::<TimerHandle>::downcast(this.as_obj());
-    let mut parts =
-        vec![if timer.is_some() { "TimerHandle".to_owned() } else { "Handle".to_owned() }];
+    let mut parts = vec![this.as_obj().type_name()];
     if this.is_cancelled() {
         parts.push("cancelled".to_owned());
     }
     if let Some(timer) = timer {
-        parts.push(format!("when={}", value::float(timer.when.get())?.repr()?));
+        parts.push(format!("when={}", value::text(&value::str_of(&timer.when()?)?)?));
     }
     if let Some(callback) = this.callback.get() {
-        let debug = this.loop_.get().is_some_and(|loop_: Ref<LoopState>| loop_.debug.get());
-        let source = format_source(&callback, &this.args.to_tuple()?, &Obj::bool(debug))?;
+        let debug = Obj::bool(this.in_debug_mode()?);
+        let source = format_source(&callback, &this.args.to_tuple()?, &debug)?;
         parts.push(value::text(&source)?);
     }
     if let Some(place) = created_at(this)? {
         parts.push(place);
     }
     value::str(&format!("<{}>", parts.join(" ")))
-}
-
-fn describe_timer(this: &Ref<TimerHandle>) -> Res<Obj> {
-    describe(this.parent())
 }
 
 /// "created at FILE:LINE", from the innermost frame recorded.
@@ -165,11 +213,6 @@ fn created_at(this: &Ref<Handle>) -> Res<Option<String>> {
     }
 }
 
-/// As asyncio: the hash of the time it is due.
-fn hash_of(this: &Ref<TimerHandle>) -> Res<isize> {
-    value::hash(&value::float(this.when.get())?)
-}
-
 fn compare_timers(this: &Ref<TimerHandle>, other: &Obj, op: c_int) -> Res<Option<bool>> {
     let Some(other) = Ref::<TimerHandle>::downcast(other) else { return Ok(None) };
     let (a, b) = (this.when.get(), other.when.get());
@@ -181,7 +224,8 @@ fn compare_timers(this: &Ref<TimerHandle>, other: &Obj, op: c_int) -> Res<Option
                 _ => Ok(false),
             }
         };
-        Ok(a.total_cmp(&b).is_eq()
+        #[allow(clippy::float_cmp, reason = "the very same deadline is meant")]
+        Ok(a == b
             && this.handle.is_cancelled() == other.handle.is_cancelled()
             && same(this.handle.callback.get(), other.handle.callback.get())?
             && this.handle.args.to_tuple()?.equals(&other.handle.args.to_tuple()?)?)

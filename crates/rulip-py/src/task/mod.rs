@@ -30,7 +30,7 @@ use crate::ffi::slot::Visit;
 use crate::ffi::{NumberOrObj, Obj, Raised, Ref, Res, Slot, call, context, send, value};
 use crate::future::{self, Future};
 use crate::imports;
-use crate::loop_state::{Job, LoopState};
+use crate::loop_state::LoopState;
 use crate::names;
 use crate::task::sleep::Sleep;
 
@@ -141,7 +141,7 @@ impl Task {
     ) -> Res<Ref<Self>> {
         let this = Self::unstarted(loop_, coro, name, context)?;
         registry::register(loop_, &this);
-        loop_.push(Job::Task(this.clone()));
+        step::again(&this, Some(loop_))?;
         Ok(this)
     }
 

@@ -169,6 +169,7 @@ impl Sleep {
             return Err(Raised::value_error("Invalid delay: NaN (not a number)"));
         }
         if let Some(native) = crate::event_loop::run::running()
+            && !native.waiting_replaced.get()
             && let Some(task) = registry::current(&native)?
         {
             return Self::wait_natively(this, &native, task, delay);

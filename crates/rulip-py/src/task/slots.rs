@@ -4,12 +4,12 @@ use pyo3::ffi as c;
 
 use super::{Task, check_coroutine, registry, step};
 use crate::ffi::arguments::Args;
-use crate::ffi::native::{Native, body_offset};
+use crate::ffi::native::{Native, body_offset, class_of};
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, getter, init, new, noargs, onearg, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::future::Future;
-use crate::future::slots::{cancel_message, class_getitem, class_of};
+use crate::future::slots::{cancel_message, class_getitem};
 use crate::imports;
 use crate::names;
 

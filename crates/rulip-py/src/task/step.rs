@@ -204,10 +204,7 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
     }
     if let Some(other) = Ref::<Task>::exact(&yielded) {
         if other.as_obj().is(task.as_obj()) {
-            return throw_next(
-                task,
-                &format!("Task cannot await on itself: {}", task.as_obj().repr()?),
-            );
+            return awaits_itself(task);
         }
         return wait_for_native(task, loop_, other.future_ref());
     }
@@ -216,14 +213,14 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
 
 /// Another turn, please.
 #[inline]
-fn again(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()> {
+pub(super) fn again(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()> {
     match loop_ {
-        Some(loop_) => {
+        Some(loop_) if !loop_.call_soon_replaced.get() => {
             loop_.check_closed()?;
             loop_.push(Job::Task(task.clone()));
             Ok(())
         }
-        None => call_soon_foreign(task),
+        _ => call_soon_by_name(task),
     }
 }
 
@@ -274,6 +271,9 @@ fn cancel_if_asked(task: &Ref<Task>) -> Res<()> {
 #[cold]
 fn wait_for_foreign(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
     let names = names::get();
+    if yielded.is(task.as_obj()) {
+        return awaits_itself(task);
+    }
     let blocking =
         yielded.attr_opt(&names.asyncio_future_blocking)?.filter(|blocking| !blocking.is_none());
     let Some(blocking) = blocking else {
@@ -305,6 +305,10 @@ fn wait_for_foreign(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
     cancel_if_asked(task)
 }
 
+fn awaits_itself(task: &Ref<Task>) -> Res<()> {
+    throw_next(task, &format!("Task cannot await on itself: {}", task.as_obj().repr()?))
+}
+
 fn yield_instead_of_yield_from(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
     let text = format!(
         "yield was used instead of yield from in task {} with {}",
@@ -331,7 +335,8 @@ fn throw_next(task: &Ref<Task>, text: &str) -> Res<()> {
     again(task, task.future.native_loop().as_ref())
 }
 
-fn call_soon_foreign(task: &Ref<Task>) -> Res<()> {
+/// On a loop of another kind, or one whose `call_soon` was replaced.
+fn call_soon_by_name(task: &Ref<Task>) -> Res<()> {
     let names = names::get();
     let wakeup = task.as_obj().attr(&names.wakeup)?;
     let loop_ = task.future.loop_obj()?;
@@ -377,12 +382,11 @@ pub(super) fn start(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()>
         Some(loop_) => {
             loop_.check_closed()?;
             registry::register(loop_, task);
-            loop_.push(Job::Task(task.clone()));
-            Ok(())
+            again(task, Some(loop_))
         }
         None => {
-            imports::get().register_task.call1(task.as_obj())?;
-            call_soon_foreign(task)
+            call_soon_by_name(task)?;
+            imports::get().register_task.call1(task.as_obj()).map(drop)
         }
     }
 }
