@@ -21,6 +21,7 @@ import budget
 import compare
 import contenders
 import instructions
+import report
 import run
 import table
 import tcp
@@ -271,3 +272,30 @@ def test_the_budget_tells_over_from_under() -> None:
     assert budget.verdict(106, 100) == "OVER"
     assert budget.verdict(104, 100) == "ok"
     assert budget.verdict(80, 100) == "ok, lower the budget"
+
+
+def test_a_report_shows_each_row_and_each_loss(tmp_path: Path) -> None:
+    rows = [
+        Row("a", "ahead", "scheduling", {"rulip": [{"cpu_ns": 50}], "asyncio": [{"cpu_ns": 100}]}),
+        Row("b", "behind", "tcp", {"rulip": [{"cpu_ns": 2000}], "asyncio": [{"cpu_ns": 1000}]}),
+        Row("c", "failing", "tcp", {"asyncio": [{"cpu_ns": 1000}]}, {"rulip": ["it fell over"]}),
+    ]
+    results = Results(
+        date="2020-02-02T00:00:00+00:00",
+        environment={
+            "cpu": "X",
+            "cores": 1,
+            "kernel": "6",
+            "python": "3",
+            "libc": "g",
+            "load_before": 0.0,
+        },  # fmt: skip
+        settings={"rounds": 1, "malloc": {}},
+        contenders=["asyncio", "rulip"],
+        rows=rows,
+    )
+    text = report.page(results, "x.json")
+    assert "| ahead | 50 | 100 | 2.00x |" in text
+    assert "| behind | 2.00 | 1.00 | **0.50x** |" in text
+    assert "- behind: asyncio needs 0.50 of rulip's" in text
+    assert "- failing, rulip: it fell over" in text
