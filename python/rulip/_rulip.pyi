@@ -4,9 +4,9 @@ Here: every class and function of the built module. Not here: what the package a
 Thread: the one that runs the loop, where nothing else is said.
 Invariant: stubtest finds no difference between this file and the module.
 
-An instance of Handle, TimerHandle, Future, Task or Transport is, to isinstance(), one of asyncio's
-class of the same name: that is why they derive from it here. Their layouts are their own, so two
-of them have bases that no class written in Python could join.
+An instance of Handle, TimerHandle, Future, Task or one of the transports is, to isinstance(), one
+of asyncio's class of the same name: that is why they derive from it here. Their layouts are their
+own, so two of them have bases that no class written in Python could join.
 Times and delays are seconds on the monotonic clock. A slash marks what is taken by position only.
 """
 
@@ -34,20 +34,26 @@ from typing import (
     type_check_only,
 )
 
-from _typeshed import FileDescriptorLike
+from _typeshed import FileDescriptorLike, ReadableBuffer
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "DatagramTransport",
     "EventLoop",
     "Future",
     "Handle",
+    "ReadPipeTransport",
     "Sleep",
     "Task",
     "TimerHandle",
     "Transport",
+    "WritePipeTransport",
     "__version__",
     "_pending_tasks",
+    "_set_datagram_transport_class",
+    "_set_read_pipe_transport_class",
     "_set_transport_class",
+    "_set_write_pipe_transport_class",
     "create_task",
     "sleep",
 ]
@@ -404,6 +410,176 @@ class Transport(asyncio.Transport):
     def _reset_empty_waiter(self) -> None:
         """Allow writes again."""
 
+@final
+class DatagramTransport(asyncio.DatagramTransport):
+    """A UDP or Unix datagram transport. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _protocol(self) -> asyncio.BaseProtocol | None:
+        """The protocol, None once it was told of the end."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The event loop, None once closed."""
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What get_extra_info() knows."""
+    @property
+    def _closing(self) -> bool:
+        """Whether it is closing or closed."""
+    @property
+    def _sock(self) -> socket.socket | None:
+        """The Python socket, None once closed."""
+    @property
+    def _sock_fd(self) -> int:
+        """The descriptor's number."""
+    @property
+    def _address(self) -> Any | None:
+        """Where all datagrams go, or None."""
+    @property
+    def _conn_lost(self) -> int:
+        """Not 0 once connection_lost() is on its way."""
+    @property
+    def _header_size(self) -> int:
+        """What a queued datagram counts besides its bytes."""
+    @property
+    def _paused(self) -> bool:
+        """Whether reading is paused."""
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""
+    def sendto(
+        self,
+        data: bytes | bytearray | memoryview,
+        addr: tuple[Any, ...] | str | ReadableBuffer | None = None,
+    ) -> None:
+        """Send a datagram; never blocks, what the kernel refuses is queued."""
+    def close(self) -> None:
+        """Close after what is queued is sent."""
+    def abort(self) -> None:
+        """Close at once; what is queued is lost."""
+    def is_closing(self) -> bool:
+        """Return True if closing or closed."""
+    def pause_reading(self) -> None:
+        """Stop calling datagram_received()."""
+    def resume_reading(self) -> None:
+        """Call datagram_received() again."""
+    def is_reading(self) -> bool:
+        """Return True if neither paused nor closing."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Switch to another protocol."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known about the socket: "socket", "sockname", "peername"."""
+    def get_write_buffer_size(self) -> int:
+        """Return how much waits to be sent; from 3.13 on with 8 bytes for each datagram."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the (low, high) water marks, in bytes."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks, in bytes; ValueError unless 0 <= low <= high."""
+    def _force_close(self, exc: BaseException | None = None, /) -> None:
+        """Close at once, with an error for connection_lost()."""
+    def _fatal_error(self, exc: BaseException, message: str = ..., /) -> None:
+        """Report an error to the loop's exception handler and close at once."""
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport):
+    """The reading end of a pipe. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _protocol(self) -> asyncio.BaseProtocol | None:
+        """The protocol, None once it was told of the end."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The event loop, None once closed."""
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What get_extra_info() knows."""
+    @property
+    def _closing(self) -> bool:
+        """Whether it is closing or closed."""
+    @property
+    def _pipe(self) -> Any | None:
+        """The pipe, None once closed."""
+    @property
+    def _fileno(self) -> int:
+        """The descriptor's number."""
+    @property
+    def _paused(self) -> bool:
+        """Whether reading is paused."""
+    def close(self) -> None:
+        """Stop reading and close the pipe."""
+    def is_closing(self) -> bool:
+        """Return True if closing or closed."""
+    def pause_reading(self) -> None:
+        """Stop calling data_received()."""
+    def resume_reading(self) -> None:
+        """Call data_received() again."""
+    def is_reading(self) -> bool:
+        """Return True if neither paused nor closing."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Switch to another protocol."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known about the transport: "pipe"."""
+    def _fatal_error(self, exc: BaseException, message: str = ..., /) -> None:
+        """Report an error to the loop's exception handler and close."""
+
+@final
+class WritePipeTransport(asyncio.WriteTransport):
+    """The writing end of a pipe. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _protocol(self) -> asyncio.BaseProtocol | None:
+        """The protocol, None once it was told of the end."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The event loop, None once closed."""
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What get_extra_info() knows."""
+    @property
+    def _closing(self) -> bool:
+        """Whether it is closing or closed."""
+    @property
+    def _pipe(self) -> Any | None:
+        """The pipe, None once closed."""
+    @property
+    def _fileno(self) -> int:
+        """The descriptor's number."""
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write bytes; never blocks, what the kernel refuses is buffered."""
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write several chunks."""
+    def write_eof(self) -> None:
+        """Close after what is buffered."""
+    def can_write_eof(self) -> bool:
+        """Return True."""
+    def close(self) -> None:
+        """Close after what is buffered."""
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+    def is_closing(self) -> bool:
+        """Return True if closing or closed."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Switch to another protocol."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known about the transport: "pipe"."""
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be written."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the (low, high) water marks, in bytes."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks, in bytes; ValueError unless 0 <= low <= high."""
+    def _fatal_error(self, exc: BaseException, message: str = ..., /) -> None:
+        """Report an error to the loop's exception handler and close."""
+
 @disjoint_base
 class EventLoop:
     """The native half of rulip.Loop: turns, timers, tasks, watched descriptors."""
@@ -536,6 +712,31 @@ class EventLoop:
         server: Any | None = None,
     ) -> Transport:
         """Make a stream transport of a connected socket; the waiter is told when it has begun."""
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> DatagramTransport:
+        """Make a datagram transport of a socket; with an address, all datagrams go there."""
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        """Make a transport that reads from a pipe, and owns it; ValueError for a file."""
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        """Make a transport that writes to a pipe, and owns it; ValueError for a file."""
     def _accept(
         self,
         sock: socket.socket,
@@ -553,3 +754,12 @@ def _pending_tasks(loop: EventLoop) -> list[Task[Any]]:
 
 def _set_transport_class(cls: type[asyncio.Transport]) -> None:
     """The class that transports answer as their own; called once, by the package."""
+
+def _set_datagram_transport_class(cls: type[asyncio.DatagramTransport]) -> None:
+    """The same for datagram transports."""
+
+def _set_read_pipe_transport_class(cls: type[asyncio.ReadTransport]) -> None:
+    """The same for the reading ends of pipes."""
+
+def _set_write_pipe_transport_class(cls: type[asyncio.WriteTransport]) -> None:
+    """The same for the writing ends of pipes."""

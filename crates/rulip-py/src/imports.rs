@@ -92,6 +92,9 @@ pub(crate) struct Imports {
     pub(crate) deprecation_warning: Obj,
     /// `OSError`.
     pub(crate) os_error: Obj,
+    /// `BlockingIOError`, `InterruptedError`.
+    pub(crate) blocking_io_error: Obj,
+    pub(crate) interrupted_error: Obj,
 }
 
 fn find(module: &std::ffi::CStr, name: &str) -> Res<Obj> {
@@ -164,6 +167,8 @@ impl Imports {
             resource_warning: find(c"builtins", "ResourceWarning")?,
             deprecation_warning: find(c"builtins", "DeprecationWarning")?,
             os_error: find(c"builtins", "OSError")?,
+            blocking_io_error: find(c"builtins", "BlockingIOError")?,
+            interrupted_error: find(c"builtins", "InterruptedError")?,
         })
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod names;
 pub(crate) mod rare;
 pub(crate) mod task;
 pub(crate) mod transport;
+pub(crate) mod watcher;
 
 use pyo3::prelude::*;
 
@@ -47,6 +48,9 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
             ("Task", task),
             ("Sleep", task::sleep::build()?),
             ("Transport", transport::slots::build()?),
+            ("DatagramTransport", transport::datagram_slots::build()?),
+            ("ReadPipeTransport", transport::pipe_slots::build_reader()?),
+            ("WritePipeTransport", transport::pipe_slots::build_writer()?),
             ("EventLoop", event_loop::methods::build()?),
             ("sleep", ffi::spec::module_function(function(
                 c"sleep",
@@ -67,6 +71,21 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_set_transport_class",
                 c"_set_transport_class(cls)\n--\n\nThe class that transports answer as their own.",
                 transport::slots::set_public_class,
+            ))?),
+            ("_set_datagram_transport_class", ffi::spec::module_function(function(
+                c"_set_datagram_transport_class",
+                c"_set_datagram_transport_class(cls)\n--\n\nThe same for datagram transports.",
+                transport::datagram_slots::set_public_class,
+            ))?),
+            ("_set_read_pipe_transport_class", ffi::spec::module_function(function(
+                c"_set_read_pipe_transport_class",
+                c"_set_read_pipe_transport_class(cls)\n--\n\nThe same for the reading ends of pipes.",
+                transport::pipe_slots::set_reader_class,
+            ))?),
+            ("_set_write_pipe_transport_class", ffi::spec::module_function(function(
+                c"_set_write_pipe_transport_class",
+                c"_set_write_pipe_transport_class(cls)\n--\n\nThe same for the writing ends of pipes.",
+                transport::pipe_slots::set_writer_class,
             ))?),
         ])
     })();

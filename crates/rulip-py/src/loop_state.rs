@@ -17,8 +17,13 @@ use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
 use crate::handle::Handle;
 use crate::task::Task;
 use crate::task::sleep::Sleep;
+use crate::transport::base;
+use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
+use crate::transport::read_pipe::ReadPipeTransport;
 use crate::transport::stream::{Stage, StreamTransport};
+use crate::transport::write_pipe::WritePipeTransport;
+use crate::watcher::Target;
 
 /// One entry of the ready queue or of the timer heap.
 #[derive(Debug)]
@@ -35,6 +40,10 @@ pub(crate) enum Job {
     Listener(Ref<Listener>),
     /// A transport's next stage: made, lost.
     Transport(Ref<StreamTransport>, Stage),
+    /// Likewise, of the other transports.
+    Datagram(Ref<DatagramTransport>, base::Stage),
+    ReadPipe(Ref<ReadPipeTransport>, base::Stage),
+    WritePipe(Ref<WritePipeTransport>, base::Stage),
 }
 
 impl From<Io> for Job {
@@ -52,41 +61,22 @@ impl Job {
             Self::Sleep(sleep) => visit.obj(sleep.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),
+            Self::Datagram(transport, _) => visit.obj(transport.as_obj()),
+            Self::ReadPipe(transport, _) => visit.obj(transport.as_obj()),
+            Self::WritePipe(transport, _) => visit.obj(transport.as_obj()),
             Self::Io(..) => Ok(()),
         }
     }
 }
 
 /// A handle that is not tracked, and that only we hold, is seen through.
-fn visit_handle(handle: &Ref<Handle>, visit: &Visit) -> Result<(), c_int> {
+pub(crate) fn visit_handle(handle: &Ref<Handle>, visit: &Visit) -> Result<(), c_int> {
     if handle.is_tracked() {
         visit.obj(handle.as_obj())
     } else if handle.as_obj().refcount() == 1 {
         handle.traverse(visit)
     } else {
         Ok(())
-    }
-}
-
-/// Who a registration belongs to.
-pub(crate) enum Target {
-    /// Callbacks of `add_reader` and `add_writer`.
-    Watch { reader: Option<Ref<Handle>>, writer: Option<Ref<Handle>> },
-    /// A stream transport.
-    Stream(Ref<StreamTransport>),
-    /// A listening socket.
-    Listener(Ref<Listener>),
-}
-
-impl Target {
-    fn visit(&self, visit: &Visit) -> Result<(), c_int> {
-        match self {
-            Self::Watch { reader, writer } => {
-                reader.iter().chain(writer).try_for_each(|handle| visit_handle(handle, visit))
-            }
-            Self::Stream(transport) => visit.obj(transport.as_obj()),
-            Self::Listener(listener) => visit.obj(listener.as_obj()),
-        }
     }
 }
 

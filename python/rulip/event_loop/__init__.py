@@ -72,10 +72,6 @@ class Loop(_NativeFirst, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  
         EventLoop.set_debug(self, enabled)
         self._follow_debug(enabled)
 
-    def _ensure_fd_no_transport(self, fd: Any) -> None:
-        EventLoop._ensure_fd_no_transport(self, fd)
-        self._ensure_fd_no_datagram_transport(fd)
-
 
 def new_event_loop() -> Loop:
     """A new event loop: the loop_factory of asyncio.Runner, of servers and test plug-ins."""

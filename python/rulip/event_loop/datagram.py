@@ -1,15 +1,13 @@
 """Datagram endpoints.
 
 Lives here: create_datagram_endpoint: arguments, addresses, the socket.
-Does not live here: the transport, asyncio's own on our descriptor watching.
+Does not live here: the transport (native, `rulip._rulip.DatagramTransport`).
 Thread: the loop's own.
 Invariant: a descriptor made here is in a transport that the caller gets, or closed.
 """
 
 import socket
-import weakref
 from asyncio.log import logger
-from asyncio.selector_events import _SelectorDatagramTransport  # type: ignore[attr-defined]
 from collections.abc import Callable
 from typing import Any
 
@@ -17,30 +15,6 @@ from .._compat import DATAGRAM_SOCKET_TEXT, DATAGRAM_TAKES_NON_STREAM
 from .serve import Serve, remove_stale_socket, set_reuse_port
 
 AddressPair = tuple[tuple[int, int], tuple[Any, Any]]
-
-
-class DatagramTransport(_SelectorDatagramTransport):  # type: ignore[misc]
-    """asyncio's datagram transport, on a loop without a selector object."""
-
-    def _add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
-        if self.is_reading():
-            self._loop._add_reader(fd, callback, *args)
-
-    def _add_writer(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
-        self._loop._add_writer(fd, callback, *args)
-
-    def __repr__(self) -> str:
-        info = [type(self).__name__]
-        if self._sock is None:
-            info.append("closed")
-        elif self._closing:
-            info.append("closing")
-        info.append(f"fd={self._sock_fd}")
-        if self._loop is not None and not self._loop.is_closed():
-            info.append(f"read={'polling' if self.is_reading() else 'idle'}")
-            state = "polling" if self._buffer else "idle"
-            info.append(f"write=<{state}, bufsize={self.get_write_buffer_size()}>")
-        return f"<{' '.join(info)}>"
 
 
 def _check_sock(sock: Any, options: dict[str, Any]) -> None:
@@ -58,27 +32,6 @@ def _check_sock(sock: Any, options: dict[str, Any]) -> None:
 
 class Datagram(Serve):
     """UDP and Unix datagrams."""
-
-    # Asyncio's transports enter themselves here.
-    _transports: "weakref.WeakValueDictionary[int, Any]"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._transports = weakref.WeakValueDictionary()
-
-    def _ensure_fd_no_datagram_transport(self, fd: Any) -> None:
-        if not self._transports:
-            return
-        number = fd if isinstance(fd, int) else fd.fileno()
-        transport = self._transports.get(number)
-        if transport is not None and not transport.is_closing():
-            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
-
-    def _make_datagram_transport(
-        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
-    ) -> Any:
-        self._ensure_fd_no_transport(sock)
-        return DatagramTransport(self, sock, protocol, address, waiter, extra)
 
     async def create_datagram_endpoint(
         self,

@@ -1,16 +1,12 @@
 """Pipes: connect_read_pipe, connect_write_pipe.
 
 Lives here: the coroutines.
-Does not live here: the transports, asyncio's own on our descriptor watching.
+Does not live here: the transports (native, `rulip._rulip.ReadPipeTransport` and its sibling).
 Thread: the loop's own.
 Invariant: a transport whose coroutine was cancelled is closed, and its pipe with it.
 """
 
 from asyncio.log import logger
-from asyncio.unix_events import (  # type: ignore[attr-defined]
-    _UnixReadPipeTransport,
-    _UnixWritePipeTransport,
-)
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +15,6 @@ from .datagram import Datagram
 
 class Pipes(Datagram):
     """One-way streams: pipes, FIFOs, character devices, sockets."""
-
-    def _make_read_pipe_transport(
-        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
-    ) -> Any:
-        return _UnixReadPipeTransport(self, pipe, protocol, waiter, extra)
-
-    def _make_write_pipe_transport(
-        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
-    ) -> Any:
-        return _UnixWritePipeTransport(self, pipe, protocol, waiter, extra)
 
     async def connect_read_pipe(
         self, protocol_factory: Callable[[], Any], pipe: Any

@@ -1,6 +1,6 @@
 //! Sockets: thin calls on borrowed descriptors.
 //!
-//! What lives here: what streams and listeners ask of the kernel. What does not: whether they may
+//! What lives here: what streams, datagram sockets and listeners ask of the kernel. What does not: whether they may
 //! ask now (`transport`). Any thread. Invariants: EINTR is retried, every other errno reaches the
 //! caller; a broken pipe is an errno and never a signal.
 
@@ -10,8 +10,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny,
-    SocketFlags, sockopt,
+    SocketAddrUnix, SocketFlags, sockopt,
 };
+
+use super::address::Address;
 
 /// Receives into `buf`; 0 is the end of file (or an empty `buf`).
 #[inline]
@@ -38,6 +40,33 @@ pub fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
 pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut control = SendAncillaryBuffer::default();
     Ok(retry_on_intr(|| rustix::net::sendmsg(fd, bufs, &mut control, SendFlags::NOSIGNAL))?)
+}
+
+/// Receives one datagram into `buf`, and tells who sent it; an unnamed sender is none.
+#[inline]
+pub fn recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, Option<SocketAddrAny>)> {
+    let (received, _, from) =
+        retry_on_intr(|| rustix::net::recvfrom(fd, &mut *buf, RecvFlags::empty()))?;
+    Ok((received, from))
+}
+
+/// Sends one datagram to `to`; EAFNOSUPPORT for an address of a family that we do not know.
+#[inline]
+pub fn send_to(fd: BorrowedFd<'_>, buf: &[u8], to: &Address) -> io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL;
+    let sent = match to {
+        Address::V4(to) => retry_on_intr(|| rustix::net::sendto(fd, buf, flags, to)),
+        Address::V6(to) => retry_on_intr(|| rustix::net::sendto(fd, buf, flags, to)),
+        Address::Unix(name) => {
+            let to = match name.split_first() {
+                Some((0, abstract_name)) => SocketAddrUnix::new_abstract_name(abstract_name),
+                _ => SocketAddrUnix::new(name.as_slice()),
+            }?;
+            retry_on_intr(|| rustix::net::sendto(fd, buf, flags, &to))
+        }
+        Address::Other => Err(Errno::AFNOSUPPORT),
+    };
+    Ok(sent?)
 }
 
 /// How many bytes a read would find.

@@ -2,8 +2,7 @@
 
 use pyo3::ffi as c;
 
-use super::watch_fd::{self, Side};
-use super::{run, schedule, tasks};
+use super::{run, schedule, tasks, watch_fd};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, allocate};
 use crate::ffi::spec::TypeSpec;
@@ -11,7 +10,8 @@ use crate::ffi::trampoline::{fast, hash, init, new, noargs, onearg, property, se
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::loop_state::LoopState;
 use crate::task::registry;
-use crate::transport::{listener, slots as transport_slots};
+use crate::transport::{datagram_slots, listener, pipe_slots, slots as transport_slots};
+use crate::watcher::Side;
 
 type This = Ref<LoopState>;
 
@@ -69,6 +69,9 @@ pub(crate) fn build() -> Res<Obj> {
         onearg(c"remove_reader", c"Stop watching for reading; return whether it was watched.", |this: &This, fd: &Obj| checked_remove(this, Side::Reader, fd)),
         onearg(c"remove_writer", c"Stop watching for writing; return whether it was watched.", |this: &This, fd: &Obj| checked_remove(this, Side::Writer, fd)),
         fast(c"_make_socket_transport", c"Make a stream transport of a connected socket.", transport_slots::make_socket_transport),
+        fast(c"_make_datagram_transport", c"Make a datagram transport of a socket.", datagram_slots::make),
+        fast(c"_make_read_pipe_transport", c"Make a transport that reads from a pipe.", pipe_slots::make_reader),
+        fast(c"_make_write_pipe_transport", c"Make a transport that writes to a pipe.", pipe_slots::make_writer),
         fast(c"_accept", c"Accept connections on a listening socket.", accept),
         onearg(c"_stop_accept", c"Stop accepting on a listening socket.", |this: &This, sock: &Obj| {
             Ok(Obj::bool(listener::stop(this, value::as_descriptor(sock)?)))

@@ -24,8 +24,10 @@ use crate::ffi::gc::{self, Unlocked};
 use crate::ffi::trampoline::shielded;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
-use crate::loop_state::{Job, LoopState, Target};
+use crate::loop_state::{Job, LoopState};
 use crate::task::step::{self, Inside};
+use crate::transport::datagram::DatagramTransport;
+use crate::watcher::{Target, Watcher};
 
 type This = Ref<LoopState>;
 
@@ -197,6 +199,18 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
             let result = transport.run(stage);
             watch.lap(this, result, || Some(transport.to_obj()))
         }
+        Job::Datagram(transport, stage) => {
+            let result = transport.run(stage);
+            watch.lap(this, result, || Some(transport.to_obj()))
+        }
+        Job::ReadPipe(transport, stage) => {
+            let result = transport.run(stage);
+            watch.lap(this, result, || Some(transport.to_obj()))
+        }
+        Job::WritePipe(transport, stage) => {
+            let result = transport.run(stage);
+            watch.lap(this, result, || Some(transport.to_obj()))
+        }
         Job::Listener(listener) => {
             let result = listener.retry();
             watch.lap(this, result, || Some(listener.to_obj()))
@@ -207,16 +221,19 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
 fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<()> {
     enum To {
         Stream(Ref<crate::transport::stream::StreamTransport>),
+        Datagram(Ref<DatagramTransport>),
         Listener(Ref<crate::transport::listener::Listener>),
         Watch,
     }
     let to = this.engine.with_target(token, |target| match target {
         Target::Stream(transport) => To::Stream(transport.clone()),
+        Target::Datagram(transport) => To::Datagram(transport.clone()),
         Target::Listener(listener) => To::Listener(listener.clone()),
         Target::Watch { .. } => To::Watch,
     });
     match to {
         Some(To::Stream(transport)) => transport.handle_readiness(readiness),
+        Some(To::Datagram(transport)) => transport.handle_readiness(readiness),
         Some(To::Listener(listener)) => listener.handle_readable(),
         Some(To::Watch) => watch_fd::dispatch(this, token, readiness),
         None => Ok(()),
@@ -308,7 +325,11 @@ pub(crate) fn shutdown(this: &This) -> Res<Obj> {
     }
     for target in &targets {
         if let Target::Watch { reader, writer } = target {
-            reader.iter().chain(writer).for_each(|handle| handle.empty());
+            for watcher in reader.iter().chain(writer) {
+                if let Watcher::Handle(handle) = watcher {
+                    handle.empty();
+                }
+            }
         }
     }
     drop((jobs, targets));

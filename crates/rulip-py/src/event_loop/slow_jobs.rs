@@ -11,7 +11,8 @@ use rulip_engine::{Deadline, Token};
 
 use crate::ffi::{Obj, Ref, Res, value};
 use crate::imports;
-use crate::loop_state::{LoopState, Target};
+use crate::loop_state::LoopState;
+use crate::watcher::{Target, Watcher};
 
 /// Nanoseconds: half a second, but for what the coarse clock may be behind.
 const BLOCKED: u64 = 490_000_000;
@@ -81,7 +82,10 @@ impl SlowJobs {
 pub(crate) fn owner(this: &Ref<LoopState>, token: Token) -> Option<Obj> {
     this.engine.with_target(token, |target| match target {
         Target::Stream(transport) => Some(transport.to_obj()),
+        Target::Datagram(transport) => Some(transport.to_obj()),
         Target::Listener(listener) => Some(listener.to_obj()),
-        Target::Watch { reader, writer } => reader.as_ref().or(writer.as_ref()).map(Ref::to_obj),
+        Target::Watch { reader, writer } => {
+            reader.as_ref().or(writer.as_ref()).map(Watcher::to_obj)
+        }
     })?
 }

@@ -1,36 +1,20 @@
 //! `add_reader`, `remove_reader`, `add_writer`, `remove_writer`: callbacks on readiness.
 //!
-//! Level-triggered, as asyncio's: a callback that does not read is called again. The registration is
-//! written anew each time a callback is replaced, so that a number that was closed and reused gives
-//! its new owner the events.
+//! Level-triggered, as asyncio's: a callback that does not read is called again. Who stands on which
+//! side of a descriptor is kept by `watcher.rs`; here the callbacks' side of it, and the dispatch.
 
 use std::os::fd::RawFd;
 
-use rulip_engine::{Interest, Readiness, Token};
+use rulip_engine::{Readiness, Token};
 
 use crate::ffi::arguments::{Args, Leading};
 use crate::ffi::inline_args::InlineArgs;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::handle::Handle;
-use crate::loop_state::{LoopState, Target};
+use crate::loop_state::LoopState;
+use crate::watcher::{self, Side, Target, Watcher};
 
 type This = Ref<LoopState>;
-
-/// Which of the two callbacks.
-#[derive(Copy, Clone, PartialEq, Eq)]
-pub(crate) enum Side {
-    Reader,
-    Writer,
-}
-
-impl Side {
-    fn interest(self) -> Interest {
-        match self {
-            Self::Reader => Interest::READABLE,
-            Self::Writer => Interest::WRITABLE,
-        }
-    }
-}
 
 /// The number of a descriptor or of an object with `fileno()`; asyncio's errors for what is none.
 fn number(file: &Obj) -> Res<RawFd> {
@@ -63,17 +47,18 @@ pub(crate) fn ensure_no_transport(this: &This, file: &Obj) -> Res<Obj> {
     let fd = number(file)?;
     let found = this.engine.find_fd(fd).and_then(|token| {
         this.engine.with_target(token, |target| match target {
-            Target::Stream(transport) => Some(transport.clone()),
+            Target::Stream(transport) if !transport.is_closing() => Some(transport.to_obj()),
+            Target::Datagram(transport) if !transport.is_closing() => Some(transport.to_obj()),
             _ => None,
         })
     });
     match found.flatten() {
-        Some(transport) if !transport.is_closing() => Err(Raised::runtime_error(&format!(
+        Some(transport) => Err(Raised::runtime_error(&format!(
             "File descriptor {} is used by transport {}",
             file.repr()?,
-            transport.as_obj().repr()?
+            transport.repr()?
         ))),
-        _ => Ok(Obj::none()),
+        None => Ok(Obj::none()),
     }
 }
 
@@ -88,63 +73,12 @@ pub(crate) fn add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     handle.set_lasting();
     handle.track();
     handle.set_turn(if this.in_turn() { this.turn.get() } else { this.turn.get().wrapping_sub(1) });
-    let token = this.engine.find_fd(fd);
-    let replaced = match token {
-        Some(token) => replace(this, token, side, &handle)?,
-        None => {
-            register(this, fd, side, &handle)?;
-            None
-        }
-    };
-    if let Some(old) = replaced {
-        Handle::cancel(&old)?;
+    let replaced = watcher::watch(this, side, fd, Watcher::Handle(handle.clone()))
+        .map_err(crate::error::raise)?;
+    if let Some(Watcher::Handle(old)) = &replaced {
+        Handle::cancel(old)?;
     }
     Ok(handle.into_obj())
-}
-
-fn register(this: &This, fd: RawFd, side: Side, handle: &Ref<Handle>) -> Res<()> {
-    let (reader, writer) = match side {
-        Side::Reader => (Some(handle.clone()), None),
-        Side::Writer => (None, Some(handle.clone())),
-    };
-    match this.engine.register_level(fd, side.interest(), Target::Watch { reader, writer }) {
-        Ok(_token) => Ok(()),
-        Err((error, target)) => {
-            drop(target);
-            Err(crate::error::raise(error))
-        }
-    }
-}
-
-fn replace(
-    this: &This,
-    token: Token,
-    side: Side,
-    handle: &Ref<Handle>,
-) -> Res<Option<Ref<Handle>>> {
-    let interest = this.engine.interest(token).unwrap_or_default() | side.interest();
-    let swapped = this.engine.with_target_mut(token, |target| match target {
-        Target::Watch { reader, writer } => {
-            let place = if side == Side::Reader { reader } else { writer };
-            Some(place.replace(handle.clone()))
-        }
-        _ => None,
-    });
-    match swapped.flatten() {
-        Some(old) => {
-            if let Err(error) = this.engine.set_interest(token, interest) {
-                drop(this.engine.forget(token));
-                return Err(crate::error::raise(error));
-            }
-            Ok(old)
-        }
-        // A transport or a listener has the number: it was closed behind their back, or shared.
-        None => {
-            let fd = this.engine.fd(token).unwrap_or(-1);
-            register(this, fd, side, handle)?;
-            Ok(None)
-        }
-    }
 }
 
 /// `_remove_reader(fd)` and its sibling: whether there was one.
@@ -158,29 +92,9 @@ pub(crate) fn remove(this: &This, side: Side, file: &Obj) -> Res<Obj> {
 }
 
 fn remove_token(this: &This, token: Token, side: Side) -> Res<bool> {
-    let taken = this.engine.with_target_mut(token, |target| match target {
-        Target::Watch { reader, writer } => {
-            let place = if side == Side::Reader { &mut *reader } else { &mut *writer };
-            let taken = place.take();
-            Some((taken, reader.is_none() && writer.is_none()))
-        }
-        _ => None,
-    });
-    let Some((taken, empty)) = taken.flatten() else { return Ok(false) };
-    if empty {
-        drop(this.engine.deregister(token));
-    } else if taken.is_some() {
-        let interest = this.engine.interest(token).unwrap_or_default() - side.interest();
-        if let Err(error) = this.engine.set_interest(token, interest) {
-            // The number was closed: nothing watches it any more.
-            drop(error);
-        }
-    }
-    match taken {
-        Some(handle) => {
-            Handle::cancel(&handle)?;
-            Ok(true)
-        }
+    match watcher::unwatch(this, token, side) {
+        Some(Watcher::Handle(handle)) => Handle::cancel(&handle).map(|()| true),
+        Some(_transport) => Ok(true),
         None => Ok(false),
     }
 }
@@ -193,17 +107,22 @@ pub(crate) fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<(
         if !wanted {
             continue;
         }
-        let handle = this.engine.with_target(token, |target| match target {
-            Target::Watch { reader, writer } => {
-                if side == Side::Reader {
-                    reader.clone()
-                } else {
-                    writer.clone()
-                }
+        let handle = match watcher::watcher(this, token, side) {
+            Some(Watcher::Handle(handle)) => handle,
+            Some(Watcher::ReadPipe(transport)) => {
+                transport.handle_readable()?;
+                continue;
             }
-            _ => None,
-        });
-        let Some(handle) = handle.flatten() else { continue };
+            Some(Watcher::WritePipe(transport)) => {
+                if side == Side::Reader {
+                    transport.handle_reader_gone()?;
+                } else {
+                    transport.handle_writable()?;
+                }
+                continue;
+            }
+            None => continue,
+        };
         if handle.turn() == this.turn.get() {
             // Registered after the kernel was asked: the next turn asks again.
             continue;

@@ -35,6 +35,11 @@ impl Bytes {
         if is_exact(&obj) { Ok(Self(obj)) } else { Err(obj) }
     }
 
+    /// The bytes object itself.
+    pub(crate) fn to_obj(&self) -> Obj {
+        self.0.clone()
+    }
+
     /// A copy of any memory.
     pub(crate) fn copy_of(data: &[u8]) -> Res<Self> {
         from_slice(data).map(Self)

@@ -146,6 +146,20 @@ impl Obj {
         }
     }
 
+    #[inline]
+    pub(crate) fn method2(&self, name: &Self, first: &Self, second: &Self) -> Res<Self> {
+        let args = [self.as_ptr(), first.as_ptr(), second.as_ptr()];
+        // SAFETY: receiver and arguments.
+        unsafe {
+            Self::from_owned(c::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                args.as_ptr(),
+                3,
+                ptr::null_mut(),
+            ))
+        }
+    }
+
     /// `self.name(*arguments, keyword=value)`; at most five positional arguments.
     pub(crate) fn method_kw(
         &self,

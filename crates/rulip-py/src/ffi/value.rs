@@ -103,6 +103,12 @@ pub(crate) fn is_int(obj: &Obj) -> bool {
     unsafe { c::PyLong_Check(obj.as_ptr()) != 0 }
 }
 
+/// Whether it is exactly an int, and no bool.
+pub(crate) fn is_exact_int(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyLong_CheckExact(obj.as_ptr()) != 0 }
+}
+
 pub(crate) fn as_i64(obj: &Obj) -> Res<i64> {
     // SAFETY: a live object.
     unsafe {
@@ -169,6 +175,7 @@ pub(crate) fn list(items: Vec<Obj>) -> Res<Obj> {
     }
 }
 
+/// Whether it is exactly a tuple.
 pub(crate) fn is_exact_tuple(obj: &Obj) -> bool {
     // SAFETY: a live object.
     unsafe { c::PyTuple_CheckExact(obj.as_ptr()) != 0 }
@@ -249,6 +256,16 @@ pub(crate) fn with_buffer<R>(obj: &Obj, f: impl FnOnce(&[u8]) -> R) -> Res<R> {
         let result = f(data);
         c::PyBuffer_Release(&mut view);
         Ok(result)
+    }
+}
+
+/// Whether it is bytes, a bytearray or a memoryview, or derives from one of them.
+pub(crate) fn is_bytes_like(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe {
+        c::PyBytes_Check(obj.as_ptr()) != 0
+            || c::PyByteArray_Check(obj.as_ptr()) != 0
+            || c::PyMemoryView_Check(obj.as_ptr()) != 0
     }
 }
 

@@ -25,7 +25,7 @@ impl Addresses {
 }
 
 /// The address as Python's `socket` module writes it.
-fn address(address: &Address) -> Res<Obj> {
+pub(super) fn address(address: &Address) -> Res<Obj> {
     match address {
         Address::V4(v4) => {
             value::tuple(&[&value::str(&v4.ip().to_string())?, &value::int(i64::from(v4.port()))?])

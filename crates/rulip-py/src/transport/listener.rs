@@ -19,7 +19,8 @@ use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::{Obj, Ref, RefSlot, Res, Slot, descriptor, value};
-use crate::loop_state::{Job, LoopState, Target};
+use crate::loop_state::{Job, LoopState};
+use crate::watcher::Target;
 use crate::{imports, names};
 
 /// The body of `_rulip.Listener`.

@@ -26,8 +26,9 @@ use crate::ffi::error::FirstError;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::loop_state::{Job, LoopState, Target};
+use crate::loop_state::{Job, LoopState};
 use crate::transport::extra_info::Addresses;
+use crate::watcher::Target;
 use crate::{imports, names};
 
 /// What a queued transport job does.
