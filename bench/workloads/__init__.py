@@ -7,12 +7,32 @@ to whole groups), waits until the last one happened, and leaves no task or timer
 
 from __future__ import annotations
 
-from . import callbacks, locks, memory, queues, tasks, threads, timers
+from . import (
+    callbacks,
+    children,
+    endpoints,
+    locks,
+    memory,
+    queues,
+    tasks,
+    threads,
+    timers,
+)
 from .registry import Workload
 
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
-    for module in (callbacks, tasks, queues, locks, timers, threads, memory)
+    for module in (
+        callbacks,
+        tasks,
+        queues,
+        locks,
+        timers,
+        threads,
+        endpoints,
+        children,
+        memory,
+    )
     for workload in module.WORKLOADS
 }
 
