@@ -289,7 +289,7 @@ def test_a_report_shows_each_row_and_each_loss(tmp_path: Path) -> None:
             "python": "3",
             "libc": "g",
             "load_before": 0.0,
-        },  # fmt: skip
+        },
         settings={"rounds": 1, "malloc": {}},
         contenders=["asyncio", "rulip"],
         rows=rows,
