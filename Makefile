@@ -40,7 +40,7 @@ ifneq ($(words $(CURDIR)),1)  # make's abspath cannot carry spaces
 export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
-.PHONY: help build run test test-rust test-python test-faults test-collector lint conformance \
+.PHONY: help build run test test-rust test-python test-faults test-collector test-ecosystem lint conformance \
 	bench bench-collector instructions loom clean
 
 help: ## show this list
@@ -128,6 +128,9 @@ lint: build $(VENV)/.extra-test ## formatting, clippy, ruff, mypy
 conformance: ## CPython's own asyncio tests on rulip (PYTHONS="3.11 3.12 3.13", JOBS=2)
 	@chosen="$(PYTHON)"; [ -n "$$chosen" ] || chosen=$$($(find-python)); \
 	"$${chosen:-python3}" tests/cpython/matrix.py --jobs $(JOBS) $(PYTHONS)
+
+test-ecosystem: build ## other projects' own tests, and smoke tests (SUITES="aiohttp uvicorn")
+	$(python) tests/ecosystem/run.py $(SUITES) $(ARGS)
 
 bench: build $(VENV)/.extra-bench ## compare with asyncio, uvloop and rloop (ARGS="--quick")
 	$(python) bench/run.py $(ARGS)

@@ -174,6 +174,18 @@ def test_spinner_turns_on_a_terminal(command: Command) -> None:
     )
 
 
+@pytest.mark.loops("rulip")
+def test_the_spinner_of_2014(command: Command) -> None:
+    *door, _ = command("any")
+    done = completed([*door, "--legacy", str(EXAMPLES / "legacy/spinner.py"), "--seconds", "0.3"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "spinner: cancelled at its yield from",
+        "answer: 42",
+        "slept: ['A', 'B', 'C'] together: True",
+    ]
+
+
 def test_chain(run: Run) -> None:
     answer = "city Lisbon, weather mild, take no coat"
     assert run("chain.py", "--seconds", "0.02") == (

@@ -7,11 +7,13 @@ Invariant: the program sees what `python app.py` would show it: `__main__`, sys.
 exit statuses, and tracebacks that begin in its own code.
 """
 
+import functools
 import io
 import os
 import runpy
 import sys
 import types
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from types import TracebackType
 from typing import Any, NoReturn
@@ -19,7 +21,10 @@ from typing import Any, NoReturn
 from ._rulip import __version__
 from .installation import install
 
-USAGE = "usage: python -m rulip [-h] [--version] (-c CODE | -m MODULE | FILE | -) [ARG ...]"
+USAGE = (
+    "usage: python -m rulip [-h] [--version] [--info] [--legacy] "
+    "(-c CODE | -m MODULE | FILE | -) [ARG ...]"
+)
 HELP = f"""{USAGE}
 
 Run a Python program with rulip as asyncio's event loop.
@@ -34,15 +39,28 @@ program:
 options:
   -h, --help     show this help message and exit
   --version      show rulip's version and exit
+  --info         show what a bug report needs and exit
+  --legacy       the program is as asyncio's first years wrote them: @asyncio.coroutine,
+                 asyncio.async(), loop= arguments, asyncio.wait() of bare coroutines
 """
 
 #: Files whose frames are ours or the interpreter's start-up: not the program's.
-STARTUP_FILES = frozenset({__file__, runpy.__file__, "<frozen runpy>"})
+STARTUP_FILES = frozenset(
+    {
+        __file__,
+        os.path.join(os.path.dirname(__file__), "legacy", "source.py"),
+        runpy.__file__,
+        "<frozen runpy>",
+    }
+)
 
 
 def main() -> None:
     """Read the command line and run what it asks for."""
     arguments = sys.argv[1:]
+    legacy = arguments[:1] == ["--legacy"]
+    if legacy:
+        del arguments[0]
     if not arguments:
         _fail_usage("a program is required: FILE, -m MODULE, -c CODE or -")
     first, rest = arguments[0], arguments[1:]
@@ -52,6 +70,14 @@ def main() -> None:
     if first == "--version":
         sys.stdout.write(f"rulip {__version__}\n")
         return
+    if first == "--info":
+        from .bug_report import describe
+
+        sys.stdout.write(describe())
+        return
+    install()
+    if legacy:
+        _use_legacy(first, rest)
     if first.startswith("-c"):
         code, rest = _option_value(first, rest, "-c", "CODE")
         _run(_run_code, code, ["-c", *rest])
@@ -70,6 +96,28 @@ def main() -> None:
         _run(_run_file, first, arguments)
 
 
+#: How the program's source becomes code.
+_compile: Callable[[str | bytes, str], types.CodeType] = functools.partial(
+    compile, mode="exec", dont_inherit=True
+)
+
+
+def _use_legacy(first: str, rest: list[str]) -> None:
+    """Read the program, and the modules beside it, as old source."""
+    global _compile
+    from .legacy import enable
+
+    path = rest[0] if first == "--" and rest else first
+    if first.startswith("-") and first != "--":
+        _compile = enable(os.getcwd())
+        return
+    absolute = os.path.abspath(path)
+    if _is_zip(absolute):
+        _fail_usage("--legacy reads files and folders, not zip files")
+    real = os.path.realpath(absolute)
+    _compile = enable(real if os.path.isdir(real) else os.path.dirname(real))
+
+
 def _option_value(first: str, rest: list[str], option: str, name: str) -> tuple[str, list[str]]:
     """The value of `-c CODE` or `-cCODE`, and what follows it."""
     if first != option:
@@ -85,8 +133,7 @@ def _fail_usage(message: str) -> NoReturn:
 
 
 def _run(start: Any, target: str, argv: list[str]) -> None:
-    """Install rulip and start the program; our frames are left out of its traceback."""
-    install()
+    """Start the program; our frames are left out of its traceback."""
     sys.argv[:] = argv
     try:
         start(target)
@@ -134,14 +181,14 @@ def _set_first_path(entry: str) -> None:
 def _run_code(code: str) -> None:
     _set_first_path("")
     module = _new_main()
-    exec(compile(code, "<string>", "exec", dont_inherit=True), vars(module))
+    exec(_compile(code, "<string>"), vars(module))
 
 
 def _run_stdin(_name: str) -> None:
     _set_first_path("")
     source = sys.stdin.read()
     module = _new_main()
-    exec(compile(source, "<stdin>", "exec", dont_inherit=True), vars(module))
+    exec(_compile(source, "<stdin>"), vars(module))
 
 
 def _run_module(name: str) -> None:
@@ -172,7 +219,7 @@ def _run_file(path: str) -> None:
     module = _new_main(
         __file__=absolute, __cached__=None, __loader__=SourceFileLoader("__main__", absolute)
     )
-    exec(compile(source, absolute, "exec", dont_inherit=True), vars(module))
+    exec(_compile(source, absolute), vars(module))
 
 
 def _is_zip(path: str) -> bool:

@@ -66,6 +66,34 @@ def test_a_handler_runs_on_the_loop(loop):
     assert loop.remove_signal_handler(signal.SIGUSR1) is True
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_a_handler_replaced_by_signal_signal_runs_all_the_same(loop, busy):
+    """Servers put their own handlers over the program's, and the program still hears."""
+    plain: list[int] = []
+    seen: list[str] = []
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, "on the loop")
+    loops_own = signal.signal(signal.SIGUSR1, lambda number, _frame: plain.append(number))
+
+    async def main():
+        readable, other = socket.socketpair()
+        with readable, other:
+            readable.setblocking(False)
+            loop.add_reader(readable, lambda: None)  # the kernel is asked at every turn
+            send_signal(signal.SIGUSR1)
+            while not seen:
+                await asyncio.sleep(0 if busy else 0.01)
+            loop.remove_reader(readable)
+
+    loop.run_until_complete(within(main()))
+    assert (plain, seen) == ([signal.SIGUSR1], ["on the loop"])
+    signal.signal(signal.SIGUSR1, loops_own)
+    loop.call_soon(send_signal, signal.SIGUSR1)
+    run_until(loop, lambda: len(seen) == 2)
+    spin(loop, 3)
+    assert (plain, seen) == ([signal.SIGUSR1], ["on the loop"] * 2)
+    assert loop.remove_signal_handler(signal.SIGUSR1)
+
+
 def test_a_signal_wakes_a_waiting_loop(loop):
     waiting = threading.Event()
     loop.add_signal_handler(signal.SIGUSR1, loop.stop)

@@ -675,3 +675,18 @@ def test_idle_imports_start_no_thread_and_open_no_descriptor() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (resources.files("rulip") / "py.typed").is_file()
+
+
+# -- python -m rulip --info -----------------------------------------------------------------
+
+
+def test_info_says_what_a_bug_report_needs():
+    done = call(RULIP, "--info")
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    assert facts["rulip"] == rulip.__version__
+    assert facts["Python"].startswith("CPython " + sys.version.split()[0])
+    assert {"system", "OpenSSL", "processors", "open files", "debug mode"} <= facts.keys()
+    assert "sleep" in facts["natively replaced by install()"]
+    assert str(Path.home()) not in done.stdout

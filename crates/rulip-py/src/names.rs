@@ -67,6 +67,7 @@ names! {
     resume_writing = c"resume_writing",
     set_exception = c"set_exception",
     set_name = c"set_name",
+    signals_rang = c"_signals_rang",
     set_result = c"set_result",
     socket = c"socket",
     sockets = c"_sockets",

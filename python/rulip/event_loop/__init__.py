@@ -6,8 +6,8 @@ which are native (`rulip._rulip`).
 Thread: the one that runs the loop, but for call_soon_threadsafe() and stop()'s asyncio rules.
 Invariant: nothing here is on a hot path; each file knows the files below it only:
 
-    exceptions < executor < running < resolver < names < sockets < tls_protocol < ssl_transport
-    < connect < serve < datagram < pipes < subprocesses < sendfile < Loop
+    exceptions < executor < running < resolver < names < sockets < tls_protocol < socket_objects
+    < ssl_transport < connect < serve < datagram < pipes < subprocesses < sendfile < Loop
     names < signals < Loop;   task_registry, transports < Loop
 """
 

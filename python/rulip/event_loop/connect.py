@@ -247,7 +247,7 @@ class Connect(TLS):
                     ssl_shutdown_timeout=ssl_shutdown_timeout,
                 )
             else:
-                transport = self._make_socket_transport(sock, protocol, ready)
+                transport = self._make_stream_transport(sock, protocol, ready)
         except BaseException:
             sock.close()
             raise

@@ -97,6 +97,25 @@ class SignalHandlers(Names):
             # The loop runs in another thread, perhaps blocked in its poller.
             self.call_soon_threadsafe(callback, *args, context=context)
 
+    def _signals_rang(self, numbers: bytes) -> None:
+        """The signals whose numbers the interpreter wrote to the wake-up descriptor.
+
+        Those that our own handlers saw are in the ready queue. A handler that signal.signal() has
+        replaced since is called too: so does asyncio, which goes by the numbers alone.
+        """
+        for sig in numbers:
+            if sig in self._signal_handlers and not self._is_heard(sig):
+                self._signal_received(sig)
+
+    def _is_heard(self, sig: int) -> bool:
+        """Whether the interpreter calls us when the signal arrives."""
+        handler = signal.getsignal(sig)
+        return (
+            isinstance(handler, functools.partial)
+            and handler.func is _deliver
+            and handler.args[0]() is self
+        )
+
     def remove_signal_handler(self, sig: int) -> bool:
         """Restore the signal's default action; False if the loop had no handler for it."""
         _check_signal(sig)

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from .socket_objects import SocketObjectTransport, has_own_methods
 from .sockets import Sockets
 from .tls_protocol import TLSProtocol
 
@@ -32,7 +33,22 @@ def _hand_over_received(protocol: Any, tls: Any) -> None:
 
 
 class TLS(Sockets):
-    """TLS on native transports."""
+    """TLS on stream transports."""
+
+    def _make_stream_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> Any:
+        """A transport on a connected socket: native, unless the socket has methods of its own."""
+        if has_own_methods(sock):
+            self._ensure_fd_no_transport(sock)
+            return SocketObjectTransport(self, sock, protocol, waiter, extra, server)
+        return self._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
 
     def _make_ssl_transport(
         self,
@@ -62,7 +78,7 @@ class TLS(Sockets):
         )
         # Taken now: a handshake that fails at once would forget it.
         app_transport = tls._app_transport
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        self._make_stream_transport(rawsock, tls, extra=extra, server=server)
         return app_transport
 
     def _tls_protocol_factory(

@@ -51,6 +51,8 @@ pub struct Engine<J, T> {
     reactor: RefCell<Reactor<T>>,
     /// What the last wait found and `collect` has not delivered. Moved out during a wait.
     events: Cell<Events>,
+    /// The doorbell was among them.
+    doorbell_rang: Cell<bool>,
     /// Foreign jobs on their way from the inbox to the ready queue: always empty between calls.
     incoming: Cell<Vec<J>>,
     /// The process that made the poller. A forked child shares it with its parent.
@@ -70,6 +72,7 @@ impl<J: From<Io>, T> Engine<J, T> {
             timers: RefCell::new(Timers::new()),
             reactor: RefCell::new(Reactor::new()),
             events: Cell::new(Events::with_capacity(EVENTS_PER_WAIT)),
+            doorbell_rang: Cell::new(false),
             incoming: Cell::new(Vec::new()),
             owner_pid: process::id(),
         })

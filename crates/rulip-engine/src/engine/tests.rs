@@ -130,6 +130,8 @@ fn a_doorbell_ends_a_wait_and_is_no_registration() {
     engine.add_doorbell(reader.as_raw_fd()).unwrap();
     rustix::io::write(&writer, b"x").unwrap();
     assert_eq!(turn(&engine, Idle::MayBlock), (Plan::Block(None), vec![]));
+    assert!(engine.take_doorbell_rang());
+    assert!(!engine.take_doorbell_rang());
     rustix::io::write(&writer, b"x").unwrap();
     assert_eq!(
         turn(&engine, Idle::MayBlock),

@@ -10,6 +10,7 @@
 
 use super::{Engine, Handle, Io};
 use crate::error::Result;
+use crate::readiness::Token;
 use crate::sys::clock;
 use crate::sys::poller::Events;
 use crate::time::Deadline;
@@ -103,11 +104,19 @@ impl<J: From<Io>, T> Engine<J, T> {
                 // Reserved tokens have no registration; nor have those that ended during the wait.
                 if reactor.contains(event.token) {
                     ready.push(Io { token: event.token, readiness: event.readiness }.into());
+                } else if event.token == Token::DOORBELL {
+                    self.doorbell_rang.set(true);
                 }
             }
             events.clear();
         }
         self.events.set(events);
+    }
+
+    /// Whether the doorbell was among the events collected since this was last asked.
+    #[inline]
+    pub fn take_doorbell_rang(&self) -> bool {
+        self.doorbell_rang.replace(false)
     }
 
     #[inline]

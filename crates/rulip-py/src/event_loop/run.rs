@@ -78,7 +78,7 @@ fn turns(this: &This) -> Res<()> {
         count = count.wrapping_add(1);
         turn(this, &mut watch)?;
         if count.is_multiple_of(TURNS_PER_DOORBELL_CHECK) {
-            empty_doorbell(this);
+            empty_doorbell(this)?;
         }
         if this.stopping.get() {
             return Ok(());
@@ -100,9 +100,8 @@ fn turn(this: &This, watch: &mut SlowJobs) -> Res<()> {
     gc::check_signals()?;
     let now = if engine.timers_len() > 0 { this.now()? } else { Deadline(0) };
     engine.collect(now);
-    if matches!(plan, Plan::Block(_)) && engine.ready_len() == 0 {
-        // Woken for nothing that is ours to run: it was the doorbell, or a deadline moved.
-        empty_doorbell(this);
+    if engine.take_doorbell_rang() {
+        empty_doorbell(this)?;
     }
 
     this.turn.set(this.turn.get().wrapping_add(1));
@@ -296,13 +295,25 @@ pub(crate) fn doorbell(this: &This) -> Res<Obj> {
     value::int(i64::from(fd))
 }
 
-/// The bytes mean nothing: Python knows which signals came.
-fn empty_doorbell(this: &This) {
-    let doorbell = this.doorbell.borrow();
-    let Some((_, bell)) = doorbell.as_ref() else { return };
-    let mut bytes = [0; 512];
-    let mut bell = bell;
-    while matches!(bell.read(&mut bytes), Ok(n) if n == bytes.len()) {}
+/// Python knows which signals came and has called their handlers. The numbers matter only to a handler
+/// of the loop's that `signal.signal()` replaced since: asyncio calls it nevertheless.
+#[cold]
+fn empty_doorbell(this: &This) -> Res<()> {
+    let mut numbers = Vec::new();
+    if let Some((_, bell)) = this.doorbell.borrow().as_ref() {
+        let mut bytes = [0; 512];
+        let mut bell = bell;
+        while let Ok(count) = bell.read(&mut bytes) {
+            numbers.extend(bytes.iter().take(count).filter(|number| **number != 0));
+            if count < bytes.len() {
+                break;
+            }
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    this.as_obj().method1(&crate::names::get().signals_rang, &crate::ffi::bytes::from_slice(&numbers)?).map(drop)
 }
 
 /// `_shutdown()`: lets go of everything. Idempotent.
