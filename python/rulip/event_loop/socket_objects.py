@@ -9,9 +9,12 @@ Invariant: a class that overrides what asyncio's transports call sees every call
 
 import asyncio
 import socket
+import weakref
 from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
 from collections.abc import Callable
 from typing import Any
+
+from .sockets import Sockets
 
 #: What asyncio's stream transports call.
 CALLED = ("recv", "recv_into", "send", "sendmsg")
@@ -29,7 +32,7 @@ class SocketObjectTransport(_SelectorSocketTransport):  # type: ignore[misc]
     """asyncio's stream transport, on a loop without a selector object."""
 
     _start_tls_compatible = True
-    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
+    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK
 
     def _add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
         if self.is_reading():
@@ -43,3 +46,36 @@ class SocketObjectTransport(_SelectorSocketTransport):  # type: ignore[misc]
             info.append("closing")
         info.append(f"fd={self._sock_fd}")
         return f"<{' '.join(info)}>"
+
+
+class SocketObjects(Sockets):
+    """Stream transports on whatever socket the caller brings."""
+
+    # asyncio's transports enter themselves here; made with the first of them.
+    _transports: "weakref.WeakValueDictionary[int, Any]"
+
+    def _make_stream_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> Any:
+        """A transport on a connected socket: native, unless the socket has methods of its own."""
+        if not has_own_methods(sock):
+            return self._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
+        if not hasattr(self, "_transports"):
+            self._transports = weakref.WeakValueDictionary()
+            # From now on, and on this loop only: others ask natively.
+            vars(self)["_ensure_fd_no_transport"] = self._ensure_fd_no_socket_object
+        self._ensure_fd_no_transport(sock)
+        return SocketObjectTransport(self, sock, protocol, waiter, extra, server)
+
+    def _ensure_fd_no_socket_object(self, fd: Any) -> None:
+        type(self)._ensure_fd_no_transport(self, fd)
+        number = fd if isinstance(fd, int) else fd.fileno()
+        transport = self._transports.get(number)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")

@@ -13,8 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from .socket_objects import SocketObjectTransport, has_own_methods
-from .sockets import Sockets
+from .socket_objects import SocketObjects
 from .tls_protocol import TLSProtocol
 
 
@@ -32,23 +31,8 @@ def _hand_over_received(protocol: Any, tls: Any) -> None:
         buffer.clear()
 
 
-class TLS(Sockets):
+class TLS(SocketObjects):
     """TLS on stream transports."""
-
-    def _make_stream_transport(
-        self,
-        sock: Any,
-        protocol: Any,
-        waiter: Any = None,
-        *,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-    ) -> Any:
-        """A transport on a connected socket: native, unless the socket has methods of its own."""
-        if has_own_methods(sock):
-            self._ensure_fd_no_transport(sock)
-            return SocketObjectTransport(self, sock, protocol, waiter, extra, server)
-        return self._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
 
     def _make_ssl_transport(
         self,
