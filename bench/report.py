@@ -21,7 +21,8 @@ PICTURES = "benchmarks"
 TITLES = {
     "scheduling": ("Scheduling", "CPU time per operation, ns"),
     "memory": ("Memory", "resident bytes per item"),
-    "tcp": ("Servers", "CPU time of the server per request, µs"),
+    "tcp": ("Echo servers", "CPU time of the server per request, µs"),
+    "http": ("HTTP servers", "CPU time of the server per request, µs"),
 }
 # Within this of 1 nobody is ahead: the spread of two runs of one contender.
 NOISE = 0.05

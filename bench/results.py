@@ -22,7 +22,7 @@ class Row:
 
     name: str
     operation: str
-    # "scheduling", "memory" or "tcp": which table it stands in.
+    # "scheduling", "memory", "tcp" or "http": which table it stands in.
     kind: str
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, list[str]] = field(default_factory=dict)

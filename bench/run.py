@@ -19,6 +19,7 @@ from typing import Any
 
 import environment
 import tcp
+import web
 from contenders import DEFAULT, FLOOR, SUBJECT, WHERE_INSTALLED, is_installed
 from processes import HERE, ChildError, Cores, run_json
 from results import Results, Row
@@ -87,6 +88,18 @@ class Campaign:
                 duration=self.lengths.tcp,
                 environment=self.child_environment,
             )
+        if row.kind == "http":
+            if self.client is None:
+                raise ChildError("the client is not built")
+            return web.measure(
+                contender,
+                web.SCENARIOS[row.name],
+                self.client,
+                self.cores,
+                warm_up=self.lengths.warm_up,
+                duration=self.lengths.tcp,
+                environment=self.child_environment,
+            )
         workload = WORKLOADS[row.name]
         return self.worker(
             contender,
@@ -147,6 +160,11 @@ def chosen_rows(pattern: str, *, full: bool) -> list[Row]:
         for scenario in tcp.SCENARIOS.values()
         if wanted.search(scenario.name)
     ]
+    rows += [
+        Row(scenario.name, scenario.operation, "http")
+        for scenario in web.SCENARIOS.values()
+        if wanted.search(scenario.name)
+    ]
     return rows
 
 
@@ -205,7 +223,7 @@ def start(options: argparse.Namespace, rows: list[Row]) -> Campaign:
         rows=rows,
     )
     client = None
-    if any(row.kind == "tcp" for row in rows):
+    if any(row.kind in ("tcp", "http") for row in rows):
         progress("building the client")
         try:
             client = tcp.built_client()

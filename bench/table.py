@@ -31,7 +31,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
 
 def figure(value: float, kind: str) -> str:
     """Nanoseconds and bytes whole, microseconds with two digits."""
-    return f"{value / 1000:.2f}" if kind == "tcp" else f"{value:.0f}"
+    return f"{value / 1000:.2f}" if kind in ("tcp", "http") else f"{value:.0f}"
 
 
 def cell(row: Row, contender: str) -> str:
@@ -54,6 +54,7 @@ def render(results: Results) -> str:
         "scheduling": "CPU time per operation in ns",
         "memory": "resident memory in bytes",
         "tcp": "server CPU time per request in µs",
+        "http": "HTTP server CPU time per request in µs",
     }
     for kind, title in titles.items():
         rows = [row for row in results.rows if row.kind == kind]
@@ -62,7 +63,7 @@ def render(results: Results) -> str:
         shown = [name for name in results.contenders if any(has_news(row, name) for row in rows)]
         parts.append(f"{title}: least (median) of {results.settings['rounds']} rounds")
         parts.append(cost_table(rows, shown))
-        if kind == "tcp":
+        if kind in ("tcp", "http"):
             parts.append("requests/s, p50 and p99 latency in µs: medians of the rounds")
             parts.append(service_table(rows, shown))
     parts.append(notes(results))

@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,26 +105,49 @@ def measure(
 ) -> dict[str, Any]:
     """One sample of one contender."""
     port = free_port()
-    with running_server(
+    return drive(
         server_command(contender, scenario.mode, port, client),
+        [
+            *("--port", str(port), "--connections", str(scenario.connections)),
+            *("--size", str(scenario.size)),
+        ],
+        client,
+        cores,
+        warm_up=warm_up,
+        duration=duration,
+        environment=environment,
+    )
+
+
+def drive(
+    server_command: Sequence[str],
+    load: Sequence[str],
+    client: Path,
+    cores: Cores,
+    *,
+    warm_up: float,
+    duration: float,
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """Start a server, put a load on it, and return what a request cost it."""
+    with running_server(
+        server_command,
         cores.tested,
         timeout=20,
         environment=environment,
         absent_status=ABSENT,
     ) as server:
-        load = run_json(
+        report = run_json(
             [
-                *(str(client), "load", "--port", str(port)),
-                *("--connections", str(scenario.connections), "--size", str(scenario.size)),
-                *("--server-pid", str(server.process.pid)),
+                *(str(client), "load", *load, "--server-pid", str(server.process.pid)),
                 *("--warm-up", str(warm_up), "--duration", str(duration)),
             ],
             cores.client,
             timeout=warm_up + duration + 30,
         )
-    if not load["requests"]:
+    if not report["requests"]:
         raise ChildError("no request was answered within the time")
-    return server.announced | as_sample(load)
+    return server.announced | as_sample(report)
 
 
 def as_sample(load: Mapping[str, Any]) -> dict[str, Any]:

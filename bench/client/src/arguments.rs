@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-const KNOWN: [&str; 7] =
-    ["port", "connections", "size", "server-pid", "warm-up", "duration", "requests"];
+const KNOWN: [&str; 8] =
+    ["port", "connections", "size", "http", "server-pid", "warm-up", "duration", "requests"];
 
 /// Option values by name, as text.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
-//! The client: connections that each send a message, wait for its echo, check every byte, and send
+//! The client: connections that each send a message, wait for its whole reply, check it, and send
 //! again.
 //!
-//! Not here: the histogram and the CPU clock. Thread: main. Invariant: one message per connection
-//! is in flight; only echoes that came back whole and equal are counted, and the server's CPU time
+//! Not here: what a reply must be (`reply.rs`), the histogram and the CPU clock. Thread: main. Invariant: one message per connection
+//! is in flight; only replies that came whole and right are counted, and the server's CPU time
 //! covers exactly the window they were counted in.
 //!
 //! | phase | ends when | then |
@@ -24,6 +24,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::arguments::Arguments;
 use crate::cpu_time::CpuTime;
 use crate::latency::Histogram;
+use crate::reply::Reply;
 
 const READ_SIZE: usize = 256 * 1024;
 const STALL: Duration = Duration::from_secs(15);
@@ -44,7 +45,7 @@ enum Phase {
 
 struct Connection {
     stream: TcpStream,
-    /// Bytes of the message that the socket has taken, and bytes of the echo that came back.
+    /// Bytes of the message that the socket has taken, and bytes of the reply that came.
     sent: usize,
     received: usize,
     started: Instant,
@@ -61,6 +62,9 @@ struct Reading {
 
 struct Load {
     message: Vec<u8>,
+    reply: Reply,
+    /// How many requests the message is: more than one where they are pipelined.
+    batch: u64,
     connections: Vec<Connection>,
     poller: OwnedFd,
     server: String,
@@ -90,10 +94,19 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
             duration: arguments.seconds("duration")?,
         }
     };
-    let size = arguments.number("size", 1..=16 << 20)?;
+    let port = arguments.port()?;
+    let (message, reply, batch) = if arguments.has("http") {
+        let pipelined = arguments.number("http", 1..=1_000)?;
+        let (request, reply) = Reply::of_http(port, pipelined)?;
+        (request, reply, u64::try_from(pipelined).unwrap_or(1))
+    } else {
+        let message = message_of(arguments.number("size", 1..=16 << 20)?);
+        let reply = Reply::Same(message.clone());
+        (message, reply, 1)
+    };
     let count = arguments.number("connections", 1..=10_000)?;
     let server = arguments.number("server-pid", 1..=i32::MAX)?.to_string();
-    let mut load = Load::connect(arguments.port()?, count, size, server, length)?;
+    let mut load = Load::connect(port, count, (message, reply, batch), server, length)?;
     let report = load.drive()?;
     writeln!(io::stdout(), "{report}")
 }
@@ -112,7 +125,7 @@ impl Load {
     fn connect(
         port: u16,
         count: usize,
-        size: usize,
+        (message, reply, batch): (Vec<u8>, Reply, u64),
         server: String,
         length: Length,
     ) -> io::Result<Self> {
@@ -137,7 +150,9 @@ impl Load {
             Length::Requests(requests) => (Phase::Measuring, requests),
         };
         Ok(Self {
-            message: message_of(size),
+            message,
+            reply,
+            batch,
             connections,
             poller,
             server,
@@ -178,7 +193,7 @@ impl Load {
                 heard = now;
             } else if now - heard > STALL {
                 return Err(io::Error::other(format!(
-                    "stalled: {} echoes never came",
+                    "stalled: {} replies never came",
                     self.in_flight
                 )));
             }
@@ -224,7 +239,7 @@ impl Load {
         if connection.wants_write {
             connection.send(&self.message, &self.poller, index)?;
         }
-        if !connection.receive(&self.message, buffer)? {
+        if !connection.receive(&self.reply, buffer)? {
             return Ok(());
         }
         connection.in_flight = false;
@@ -240,12 +255,12 @@ impl Load {
         let seconds = (last.at - first.at).as_secs_f64();
         let server = last.server.since(first.server);
         let client = last.client.since(first.client);
-        let requests = self.histogram.total();
+        let requests = self.histogram.total() * self.batch;
         let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
         format!(
             "{{\"requests\": {requests}, \"seconds\": {seconds:.6}, \"requests_per_second\": {:.1}, \
              \"server_cpu_ns\": {}, \"server_user_ticks\": {}, \"server_system_ticks\": {}, \"client_cpu_ns\": {}, \
-             \"latency_us\": {{\"p50\": {:.1}, \"p99\": {:.1}, \"max\": {:.1}}}}}",
+             \"latency_us\": {{\"p50\": {:.1}, \"p99\": {:.1}, \"p999\": {:.1}, \"max\": {:.1}}}}}",
             requests as f64 / seconds.max(1e-9),
             server.total_ns,
             server.user_ticks,
@@ -253,6 +268,7 @@ impl Load {
             client.total_ns,
             microseconds(self.histogram.quantile(0.5)),
             microseconds(self.histogram.quantile(0.99)),
+            microseconds(self.histogram.quantile(0.999)),
             microseconds(self.histogram.greatest()),
         )
     }
@@ -278,8 +294,8 @@ impl Connection {
         Ok(())
     }
 
-    /// One read; `true` when the echo is whole.
-    fn receive(&mut self, message: &[u8], buffer: &mut [u8]) -> io::Result<bool> {
+    /// One read; `true` when the reply is whole.
+    fn receive(&mut self, reply: &Reply, buffer: &mut [u8]) -> io::Result<bool> {
         let count = match self.stream.read(buffer) {
             Ok(0) => return Err(io::Error::other("the server closed a connection")),
             Ok(count) => count,
@@ -290,12 +306,12 @@ impl Connection {
             }
             Err(error) => return Err(error),
         };
-        let expected = message.get(self.received..self.received + count);
-        if !self.in_flight || expected.is_none() || expected != buffer.get(..count) {
-            return Err(io::Error::other("the echo differs from what was sent"));
+        let piece = buffer.get(..count).unwrap_or_default();
+        if !self.in_flight || !reply.continues(self.received, piece) {
+            return Err(io::Error::other("the reply is not what it must be"));
         }
         self.received += count;
-        Ok(self.received == message.len())
+        Ok(self.received == reply.len())
     }
 }
 

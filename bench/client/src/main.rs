@@ -1,4 +1,4 @@
-//! `echo-load load ...` drives an echo server and reports; `echo-load floor ...` is the echo server
+//! `echo-load load ...` drives an echo or HTTP server and reports; `echo-load floor ...` is the echo server
 //! that nothing can beat.
 //!
 //! Lives here: the command line's two verbs and how a failure is told. The work is in `load` and
@@ -10,6 +10,7 @@ mod cpu_time;
 mod floor;
 mod latency;
 mod load;
+mod reply;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 const USAGE: &str = "usage:
-  echo-load load  --port P --connections N --size BYTES --server-pid PID (--warm-up S --duration S | --requests N)
+  echo-load load  --port P --connections N (--size BYTES | --http PIPELINED) --server-pid PID
+                  (--warm-up S --duration S | --requests N)
   echo-load floor --port P";
 
 fn run(mut words: impl Iterator<Item = String>) -> io::Result<()> {
