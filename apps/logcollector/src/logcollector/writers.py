@@ -138,6 +138,10 @@ class Writer:
                 raise
             except (SinkError, OSError, TimeoutError) as error:
                 await self._failed(error)
+            except Exception as error:
+                # Drivers raise what they like when a server goes away under them.
+                log.exception("sink fails in a way nobody foresaw", extra={"writer": self.number})
+                await self._failed(error)
             else:
                 self._well()
                 return result
@@ -172,7 +176,10 @@ class Writer:
 
     async def _close(self) -> None:
         self._open = False
-        await self._sink.close()
+        try:
+            await self._sink.close()
+        except Exception:
+            log.exception("sink does not close", extra={"writer": self.number})
 
 
 class WriterPool:

@@ -171,14 +171,30 @@ def test_halves_have_the_same_ids_each_time() -> None:
     assert [block.data for half in first.halves() for block in half.blocks] == [b"a\n", b"b\n"]
 
 
-def test_an_error_nobody_expects_ends_the_pool(run: Run) -> None:
+def test_an_error_nobody_expects_is_survived(run: Run) -> None:
     async def main() -> None:
         store = Store()
-        store.plan = [fail(ZeroDivisionError("a bug"))]
-        pool = work(Queue(batch(b"a\n")), store)
-        pool.start()
-        results = await asyncio.gather(*pool.tasks, return_exceptions=True)
-        assert [type(result) for result in results] == [ZeroDivisionError]
-        assert store.closed == 1
+        store.plan = [fail(ZeroDivisionError("a bug in a driver"))]
+        await finish(work(Queue(batch(b"a\n")), store))
+        assert store.lines == [b"a"]
+        assert store.opened == 2
+
+    run(main())
+
+
+def test_a_sink_that_cannot_even_close_is_survived(run: Run) -> None:
+    async def main() -> None:
+        store = Store()
+        store.plan = [fail(OSError("reset"))]
+
+        class Stuck(FakeSink):
+            async def close(self) -> None:
+                raise RuntimeError("no")
+
+        writer = Writer(
+            0, Queue(batch(b"a\n")), Stuck(store), Metrics(), timeout=5, longest_delay=0.01
+        )
+        await finish(WriterPool([writer]))
+        assert store.lines == [b"a"]
 
     run(main())

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import resource
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -59,8 +60,17 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     began = time.monotonic()
     senders = [Sender(plan, tally, number) for number in range(options.senders)]
     tasks = [asyncio.create_task(sender.run()) for sender in senders]
+    # An interrupt ends the load early; the report is about what was sent.
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     while (elapsed := time.monotonic() - began) < options.duration and not tally.wrong:
-        await asyncio.sleep(min(0.25, options.duration - elapsed))
+        try:
+            async with asyncio.timeout(min(0.25, options.duration - elapsed)):
+                await stopped.wait()
+            break
+        except TimeoutError:
+            pass
         if not options.quiet:
             progress(elapsed / options.duration, tally.acknowledged, elapsed)
     for sender in senders:
