@@ -31,7 +31,7 @@ class Owner(Protocol):
 class Block:
     """Lines of one connection that were read together."""
 
-    __slots__ = ("count", "data", "keyed", "owner", "peer", "raw", "received", "settled")
+    __slots__ = ("cost", "count", "data", "keyed", "owner", "peer", "raw", "received", "settled")
 
     def __init__(
         self,
@@ -46,17 +46,13 @@ class Block:
     ) -> None:
         self.data = data
         self.count = count
+        self.cost = len(data) + OVERHEAD  # bytes of memory to account for
         self.received = received
         self.peer = peer
         self.keyed = keyed  # every line begins with `@id:seq `
         self.raw = raw  # every line has a NUL or is no UTF-8
         self.owner = owner
         self.settled = False
-
-    @property
-    def cost(self) -> int:
-        """Bytes of memory to account for."""
-        return len(self.data) + OVERHEAD
 
     def lines(self) -> list[bytes]:
         """The lines, without their line feeds."""

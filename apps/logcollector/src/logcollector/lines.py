@@ -77,7 +77,7 @@ class LineCutter:
         return self._complete(chunk)
 
     def _complete(self, chunk: bytes) -> list[Piece]:
-        if b"\r\n" in chunk:
+        if b"\r" in chunk:  # one byte is found much faster than two
             chunk = chunk.replace(b"\r\n", b"\n")
         if len(chunk) > self._longest + 1:
             return self._measured(chunk)
@@ -106,7 +106,7 @@ def sort_lines(chunk: bytes) -> list[Piece]:
     """Divide complete lines into pieces of one kind each; nearly always that is one piece."""
     count = chunk.count(b"\n")
     raw = b"\0" in chunk or not is_utf8(chunk)
-    keyed = b"\n@" in chunk or chunk.startswith(b"@")
+    keyed = b"@" in chunk and (chunk.startswith(b"@") or b"\n@" in chunk)
     if not raw:
         if not keyed:
             return [Piece(chunk, count)]

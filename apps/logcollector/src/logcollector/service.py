@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 
 from . import loops
+from .allocator import keep_freed_memory
 from .block import Batch, Block
 from .config import Config, ConfigError
 from .intake import Intake
@@ -209,6 +210,7 @@ class Service:
 async def serve(config: Config) -> int:
     """Run a collector until SIGTERM or SIGINT; the exit status says whether all was stored."""
     raise_descriptor_limit()
+    keep_freed_memory()
     try:
         service = Service(config)
     except ImportError as error:

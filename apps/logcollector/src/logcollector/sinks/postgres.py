@@ -19,7 +19,7 @@ from ..config import Config
 from .base import RefusedError, Stored, UnavailableError
 from .postgres_schema import Partitions, bring_up_to_date
 
-CHUNK = 256 * 1024  # handed to the driver at a time
+CHUNK = 64 * 1024  # handed to the driver at a time
 # Data that the database does not take: exceptions of data and constraints, limits, and what
 # triggers raise. Everything else may pass.
 REFUSALS = ("22", "23", "54", "P0")
