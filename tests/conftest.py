@@ -13,6 +13,7 @@ A behaviour test takes one of these and nothing else from this file:
         run(main())
     def test_c(loop_factory): ...            makes and closes its own loops
     def test_d(loop, on_rulip): ...          where docs/compat.md records a difference
+    def test_e(run, aio): ...                aio.gather() etc.: asyncio's names, or rulip's own
 
 `@pytest.mark.loops("rulip")` restricts a test (or, as `pytestmark`, a module) to one loop.
 """
@@ -25,6 +26,7 @@ import gc
 import os
 import threading
 import time
+import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any, TypeVar
@@ -76,6 +78,17 @@ def loop_name(request: pytest.FixtureRequest) -> str:
 def on_rulip(loop_name: str) -> bool:
     """True on rulip. For documented differences only."""
     return loop_name == "rulip"
+
+
+@pytest.fixture
+def aio(loop_name: str) -> Any:
+    """asyncio's names: the module itself, or as install() would leave it, without installing."""
+    if loop_name == "asyncio":
+        return asyncio
+    from rulip import installation
+
+    ours = {name: own for name, _, own in installation._exchanges()}
+    return types.SimpleNamespace(**vars(asyncio) | ours)
 
 
 @pytest.fixture

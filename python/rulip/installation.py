@@ -23,6 +23,7 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.events", "rulip._rulip", ("Handle", "TimerHandle", "_ThreadSafeHandle")),
     ("asyncio.futures", "rulip._rulip", ("Future",)),
     ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
+    ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep")),
 )
 
 _lock = threading.Lock()

@@ -45,6 +45,10 @@ pub(crate) struct Imports {
     pub(crate) extract_stack: Obj,
     /// `asyncio.format_helpers._format_callback_source`.
     pub(crate) format_callback_source: Obj,
+    /// asyncio's own `gather`, for what is not ours.
+    pub(crate) gather: Obj,
+    /// `asyncio.tasks._GatheringFuture`.
+    pub(crate) gathering_class: Obj,
     /// asyncio's own `create_task`, for loops that are not ours.
     pub(crate) create_task: Obj,
     /// `asyncio.events.get_running_loop`.
@@ -141,6 +145,8 @@ impl Imports {
             task_print_stack: find(c"asyncio.base_tasks", "_task_print_stack")?,
             extract_stack: find(c"asyncio.format_helpers", "extract_stack")?,
             format_callback_source: find(c"asyncio.format_helpers", "_format_callback_source")?,
+            gather: find(c"asyncio.tasks", "gather")?,
+            gathering_class: find(c"asyncio.tasks", "_GatheringFuture")?,
             create_task: find(c"asyncio.tasks", "create_task")?,
             get_running_loop: find(c"asyncio.events", "get_running_loop")?,
             get_running_loop_or_none: find(c"_asyncio", "_get_running_loop")?,

@@ -15,10 +15,12 @@ pub(crate) mod error;
 pub(crate) mod event_loop;
 pub(crate) mod ffi;
 pub(crate) mod future;
+pub(crate) mod gather;
 pub(crate) mod handle;
 pub(crate) mod imports;
 pub(crate) mod loop_state;
 pub(crate) mod names;
+pub(crate) mod observers;
 pub(crate) mod rare;
 pub(crate) mod task;
 pub(crate) mod transport;
@@ -46,6 +48,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
             ("_ThreadSafeHandle", handle::threadsafe::build()?),
             ("Future", future),
             ("Task", task),
+            ("_GatheringFuture", gather::slots::build()?),
             ("Sleep", task::sleep::build()?),
             ("Transport", transport::slots::build()?),
             ("DatagramTransport", transport::datagram_slots::build()?),
@@ -56,6 +59,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"sleep",
                 c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
                 task::sleep::sleep,
+            ))?),
+            ("gather", ffi::spec::module_function(function(
+                c"gather",
+                c"gather(*coros_or_futures, return_exceptions=False)\n--\n\nA future of the results of many awaitables (mirrors asyncio.gather).",
+                gather::gather,
             ))?),
             ("create_task", ffi::spec::module_function(function(
                 c"create_task",

@@ -14,6 +14,7 @@ use rulip_engine::{Deadline, Engine, Io, Readiness, Token};
 use crate::ffi::native::{Native, TypeCell, Unowned};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
+use crate::gather::Gathering;
 use crate::handle::Handle;
 use crate::task::Task;
 use crate::task::sleep::Sleep;
@@ -36,6 +37,8 @@ pub(crate) enum Job {
     Sleep(Ref<Sleep>),
     /// A descriptor is ready.
     Io(Token, Readiness),
+    /// A child of a `gather()` is done.
+    Gathering(Ref<Gathering>),
     /// A listener's back-off is over.
     Listener(Ref<Listener>),
     /// A transport's next stage: made, lost.
@@ -59,6 +62,7 @@ impl Job {
             Self::Task(task) => visit.obj(task.as_obj()),
             Self::Handle(handle) => visit_handle(handle, visit),
             Self::Sleep(sleep) => visit.obj(sleep.as_obj()),
+            Self::Gathering(gathering) => visit.obj(gathering.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),
             Self::Datagram(transport, _) => visit.obj(transport.as_obj()),
@@ -201,6 +205,12 @@ impl LoopState {
     #[inline]
     pub(crate) fn check_closed(&self) -> Res<()> {
         if self.closed.get() { Err(Raised::runtime_error("Event loop is closed")) } else { Ok(()) }
+    }
+
+    /// Whether `create_task()` only makes a native task: no factory, not replaced.
+    #[inline]
+    pub(crate) fn makes_plain_tasks(&self) -> bool {
+        !self.create_task_replaced.get() && !self.task_factory.is_set() && !self.closed.get()
     }
 
     /// Whether the end of a turn will come and flush.

@@ -42,6 +42,7 @@ names! {
     datagram_received = c"datagram_received",
     detach = c"_detach",
     done = c"done",
+    done_callback = c"_done_callback",
     ensure_fd_no_transport = c"_ensure_fd_no_transport",
     error_received = c"error_received",
     eof_received = c"eof_received",

@@ -190,6 +190,7 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
             sleep.elapse();
             Ok(())
         }
+        Job::Gathering(gathering) => gathering.run(),
         Job::Io(token, readiness) => {
             let result = dispatch(this, token, readiness);
             watch.lap(this, result, || slow_jobs::owner(this, token))

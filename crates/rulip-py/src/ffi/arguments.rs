@@ -15,6 +15,7 @@ pub(crate) struct Args<'a> {
     positional: &'a [Obj],
     keyword: &'a [Obj],
     names: *mut c::PyObject,
+    first: *const *mut c::PyObject,
 }
 
 impl<'a> Args<'a> {
@@ -38,7 +39,21 @@ impl<'a> Args<'a> {
                 positional: slice(args, count),
                 keyword: slice(args.wrapping_add(count), named),
                 names,
+                first: args,
             }
+        }
+    }
+
+    /// Calls something else with the same arguments.
+    pub(crate) fn pass_to(&self, callable: &Obj) -> Res<Obj> {
+        // SAFETY: the vectorcall contract, as it was kept towards us; the arguments still live.
+        unsafe {
+            Obj::from_owned(c::PyObject_Vectorcall(
+                callable.as_ptr(),
+                self.first,
+                self.positional.len(),
+                self.names,
+            ))
         }
     }
 

@@ -2,7 +2,7 @@
 
 use pyo3::ffi as c;
 
-use super::error::{Res, status};
+use super::error::{Raised, Res, status};
 
 /// Runs the Python handlers of signals that came in; raises what they raise.
 #[inline]
@@ -38,6 +38,23 @@ pub(crate) fn detached<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     }
     // SAFETY: attached; `Reattach` restores the state even if `f` unwinds.
     let _reattach = Reattach(unsafe { c::PyEval_SaveThread() });
+    f()
+}
+
+/// Runs `f` one level deeper in Python's count of nested calls; `RecursionError` where that ends.
+pub(crate) fn recursing<R>(f: impl FnOnce() -> Res<R>) -> Res<R> {
+    struct Level;
+    impl Drop for Level {
+        fn drop(&mut self) {
+            // SAFETY: entered below, attached.
+            unsafe { c::Py_LeaveRecursiveCall() }
+        }
+    }
+    // SAFETY: attached; a static text.
+    if unsafe { c::Py_EnterRecursiveCall(c"".as_ptr()) } != 0 {
+        return Err(Raised::assume_set());
+    }
+    let _level = Level;
     f()
 }
 

@@ -7,7 +7,7 @@
 //! Invariant: a body is fully written before anybody else can see the object, and dropped exactly
 //! once, in `dealloc`, after the object was taken from the garbage collector.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -234,6 +234,12 @@ impl<T: Native> Ref<T> {
         if Self::downcast(&obj).is_some() { Some(Self(obj, PhantomData)) } else { None }
     }
 
+    /// As [`Ref::exact`], taking the reference over; another object comes back.
+    #[inline]
+    pub(crate) fn try_from_exact(obj: Obj) -> Result<Self, Obj> {
+        if Self::exact(&obj).is_some() { Ok(Self(obj, PhantomData)) } else { Err(obj) }
+    }
+
     #[inline]
     pub(crate) fn as_obj(&self) -> &Obj {
         &self.0
@@ -344,8 +350,57 @@ pub(crate) const fn body_offset<T>(field: usize) -> usize {
     std::mem::offset_of!(Instance<T>, body) + field
 }
 
+/// Deallocations inside deallocations, and those that wait for the outermost to end: a long chain
+/// of objects must not use up the stack.
+struct Nesting {
+    depth: Cell<u32>,
+    waiting: UnsafeCell<Vec<(*mut c::PyObject, c::destructor)>>,
+}
+
+// SAFETY: only touched attached, and no access lasts while anything else runs.
+unsafe impl Sync for Nesting {}
+
+static NESTING: Nesting = Nesting { depth: Cell::new(0), waiting: UnsafeCell::new(Vec::new()) };
+
+impl Nesting {
+    const LIMIT: u32 = 64;
+
+    #[cold]
+    fn defer(&self, ptr: *mut c::PyObject, destructor: c::destructor) {
+        // SAFETY: the object is dead but intact; nobody looks at the list meanwhile.
+        unsafe {
+            c::PyObject_GC_UnTrack(ptr.cast());
+            (*self.waiting.get()).push((ptr, destructor));
+        }
+    }
+
+    #[inline]
+    fn next(&self) -> Option<(*mut c::PyObject, c::destructor)> {
+        // SAFETY: the access ends here.
+        unsafe { (*self.waiting.get()).pop() }
+    }
+}
+
 /// `tp_dealloc`.
 pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
+    let depth = NESTING.depth.get();
+    if depth >= Nesting::LIMIT {
+        return NESTING.defer(ptr, destroy::<T>);
+    }
+    NESTING.depth.set(depth + 1);
+    // SAFETY: called once per object, by CPython.
+    unsafe { destroy::<T>(ptr) };
+    // Counted down, not set back: a finalizer may have let another thread in.
+    if NESTING.depth.get() == 1 {
+        while let Some((ptr, destructor)) = NESTING.next() {
+            // SAFETY: deferred instead of destroyed, once.
+            unsafe { destructor(ptr) };
+        }
+    }
+    NESTING.depth.set(NESTING.depth.get() - 1);
+}
+
+unsafe extern "C" fn destroy<T: Native>(ptr: *mut c::PyObject) {
     // SAFETY: CPython calls this once, when the last reference is gone; the order is that of
     // every collected type: finalizer, untrack, weak references, body, memory, type.
     unsafe {

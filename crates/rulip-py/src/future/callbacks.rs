@@ -1,7 +1,8 @@
 //! Who is told when a future is done, and how: the callback list of a future.
 //!
 //! A native task that awaits a native future stands here as itself: no handle, no bound method, no
-//! context is made for it. Not here: the states (`mod.rs`). Owner thread. Invariant: the list is
+//! context is made for it. So do the objects that watch many futures (`observers.rs`).
+//! Not here: the states (`mod.rs`). Owner thread. Invariant: the list is
 //! taken out before anybody is told, and comparing callbacks works on a copy: both run user code.
 
 use std::ffi::c_int;
@@ -13,10 +14,11 @@ use crate::ffi::{Obj, Raised, Ref, Res, context};
 use crate::handle::Handle;
 use crate::loop_state::Job;
 use crate::names;
+use crate::observers;
 use crate::task::Task;
 
-/// Who is told when a future is done: a native task that awaits it, by itself, or a callable of
-/// `add_done_callback`, with the context to call it in.
+/// Who is told when a future is done: a native task that awaits it or a native observer, by itself,
+/// or a callable of `add_done_callback`, with the context to call it in.
 pub(crate) struct Callback {
     subject: Obj,
     context: Option<Obj>,
@@ -39,7 +41,7 @@ impl Callback {
                 let context = task.context();
                 Ok((self.subject.attr(&names::get().wakeup)?, context))
             }
-            (None, None) => Ok((self.subject, Obj::none())),
+            (None, None) => Ok((observers::as_callable(&self.subject)?, context::copy_current()?)),
         }
     }
 }
@@ -55,6 +57,44 @@ impl Future {
     #[inline]
     pub(crate) fn add_waiter(&self, task: Ref<Task>) {
         self.add_callback(Callback { subject: task.into_obj(), context: None });
+    }
+
+    /// Adds a native observer; only while pending.
+    #[inline]
+    pub(crate) fn add_observer(&self, observer: Obj) {
+        self.add_callback(Callback { subject: observer, context: None });
+    }
+
+    /// Takes a native observer out, wherever it stands.
+    pub(crate) fn remove_observer(&self, observer: &Obj) {
+        let is_it =
+            |callback: &Callback| callback.context.is_none() && callback.subject.is(observer);
+        let mut removed = Vec::new();
+        let mut first = self.first.take();
+        if first.as_ref().is_some_and(is_it) {
+            removed.extend(first.take());
+        }
+        self.first.set(first);
+        let mut rest = self.rest.take();
+        if let Some(rest) = &mut rest {
+            removed.extend(rest.extract_if(.., |callback| is_it(callback)));
+        }
+        self.rest.set(rest);
+        drop(removed);
+    }
+
+    /// Everybody who is told natively.
+    pub(crate) fn native_subjects(&self) -> Vec<Obj> {
+        let (first, rest) = (self.first.take(), self.rest.take());
+        let found = first
+            .iter()
+            .chain(rest.iter().flat_map(|list| list.iter()))
+            .filter(|callback| callback.context.is_none())
+            .map(|callback| callback.subject.clone())
+            .collect();
+        self.first.set(first);
+        self.rest.set(rest);
+        found
     }
 
     #[inline]
@@ -95,6 +135,17 @@ impl Future {
 }
 
 impl Ref<Future> {
+    /// An observer is told when it is done, or at once if it is; on a native loop only.
+    #[inline]
+    pub(crate) fn watch(&self, observer: &Obj) -> Res<()> {
+        if self.is_done() {
+            let callback = Callback { subject: observer.clone(), context: None };
+            return self.schedule(callback);
+        }
+        self.add_observer(observer.clone());
+        Ok(())
+    }
+
     #[inline]
     pub(super) fn schedule_callbacks(&self) -> Res<()> {
         let first = self.first.take();
@@ -126,9 +177,9 @@ impl Ref<Future> {
                 InlineArgs::one(self.to_obj()),
                 Some(context),
             )?),
-            None => match Ref::<Task>::try_from_obj(subject) {
-                Some(task) => Job::Task(task),
-                None => return Ok(()),
+            None => match Ref::<Task>::try_from_exact(subject) {
+                Ok(task) => Job::Task(task),
+                Err(observer) => return observers::tell(&loop_, observer, self),
             },
         };
         loop_.push(job);

@@ -29,6 +29,7 @@ use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::{NumberOrObj, Obj, Raised, Ref, Res, Slot, call, context, send, value};
 use crate::future::{self, Future};
+use crate::gather::Gathering;
 use crate::imports;
 use crate::loop_state::LoopState;
 use crate::names;
@@ -249,6 +250,10 @@ impl Task {
         }
     }
 
+    pub(crate) fn set_log_destroy_pending(&self, log: bool) {
+        self.log_destroy_pending.set(log);
+    }
+
     fn unregister(&self) {
         if self.slot.get() != UNREGISTERED
             && let Some(loop_) = self.future.native_loop()
@@ -287,9 +292,20 @@ impl Task {
     }
 }
 
+/// `future.cancel(msg)` for a future of any kind.
+pub(crate) fn cancel(future: &Obj, message: Option<Obj>) -> Res<bool> {
+    match Ref::<Task>::exact(future) {
+        Some(task) => Task::request_cancel(task, message),
+        None => cancel_waiter(future, message),
+    }
+}
+
 fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
     if let Some(future) = Ref::<Future>::exact(waiter) {
         return future.cancel(message);
+    }
+    if let Some(gathering) = Ref::<Gathering>::exact(waiter) {
+        return gathering.cancel(message.as_ref());
     }
     if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
         return Ok(sleep.cancel(message));
@@ -304,9 +320,27 @@ impl Ref<Task> {
     }
 }
 
+/// A native future of any kind, but not of a class made in Python.
+#[inline]
+pub(crate) fn native_future(obj: &Obj) -> Option<&Ref<Future>> {
+    if let Some(future) = Ref::<Future>::exact(obj) {
+        return Some(future);
+    }
+    if let Some(task) = Ref::<Task>::exact(obj) {
+        return Some(task.parent());
+    }
+    Ref::<Gathering>::exact(obj).map(Ref::parent)
+}
+
+/// Known to be a coroutine without asking Python.
+#[inline]
+pub(crate) fn is_plain_coroutine(obj: &Obj) -> bool {
+    send::is_coroutine(obj) || Ref::<Sleep>::exact(obj).is_some()
+}
+
 /// `a coroutine was expected, got ...`
 fn check_coroutine(coro: &Obj) -> Res<()> {
-    if send::is_coroutine(coro) || Ref::<Sleep>::exact(coro).is_some() {
+    if is_plain_coroutine(coro) {
         return Ok(());
     }
     if imports::get().iscoroutine.call1(coro)?.is_true()? {

@@ -68,13 +68,7 @@ fn error_to_throw(task: &Ref<Task>) -> Res<Option<Obj>> {
 
 #[inline]
 fn error_of(waiter: &Obj) -> Res<Option<Obj>> {
-    let future = match Ref::<Future>::exact(waiter) {
-        Some(future) => future,
-        None => match Ref::<Task>::exact(waiter) {
-            Some(task) => task.future_ref(),
-            None => return Ok(None),
-        },
-    };
+    let Some(future) = super::native_future(waiter) else { return Ok(None) };
     match future.state() {
         State::Failed => Ok(future.seen_exception()),
         State::Cancelled => future.make_cancelled_error().map(Some),
@@ -208,7 +202,10 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
         }
         return wait_for_native(task, loop_, other.future_ref());
     }
-    wait_for_foreign(task, &yielded)
+    match super::native_future(&yielded) {
+        Some(future) => wait_for_native(task, loop_, future),
+        None => wait_for_foreign(task, &yielded),
+    }
 }
 
 /// Another turn, please.
@@ -257,10 +254,7 @@ fn cancel_if_asked(task: &Ref<Task>) -> Res<()> {
         return Ok(());
     }
     let Some(waiter) = task.waiter.get() else { return Ok(()) };
-    let accepted = match Ref::<Task>::exact(&waiter) {
-        Some(inner) => Task::request_cancel(inner, task.future.cancel_message())?,
-        None => super::cancel_waiter(&waiter, task.future.cancel_message())?,
-    };
+    let accepted = super::cancel(&waiter, task.future.cancel_message())?;
     if accepted {
         task.must_cancel.set(false);
     }
@@ -347,7 +341,7 @@ fn call_soon_by_name(task: &Ref<Task>) -> Res<()> {
 pub(super) fn wakeup(task: &Ref<Task>, future: Option<&Obj>) -> Res<()> {
     if let Some(future) = future {
         // As asyncio: read the result here, so that an exception is thrown at the await.
-        if Ref::<Future>::exact(future).is_none() && Ref::<Task>::exact(future).is_none() {
+        if super::native_future(future).is_none() {
             task.waiter.set(None);
             if let Err(raised) = future.method0(&names::get().result) {
                 let error = raised.take();
