@@ -25,7 +25,20 @@ if _sys.platform != "linux":
         "Use asyncio's own event loop here."
     )
 
-from ._rulip import Future, Handle, Task, TimerHandle, __version__, create_task, sleep
+from ._rulip import (
+    Future,
+    Handle,
+    Task,
+    TimerHandle,
+    Timeout,
+    __version__,
+    create_task,
+    gather,
+    sleep,
+    timeout,
+    timeout_at,
+    wait_for,
+)
 from .event_loop import Loop, new_event_loop
 from .installation import install, uninstall
 from .runners import Runner, run
@@ -40,14 +53,19 @@ __all__ = [
     "Loop",
     "Runner",
     "Task",
+    "Timeout",
     "TimerHandle",
     "__version__",
     "create_task",
+    "gather",
     "install",
     "new_event_loop",
     "run",
     "sleep",
+    "timeout",
+    "timeout_at",
     "uninstall",
+    "wait_for",
 ]
 
 

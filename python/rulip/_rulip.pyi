@@ -14,6 +14,10 @@ import asyncio
 import socket
 import sys
 from asyncio.constants import _SendfileMode
+from asyncio.tasks import gather as gather
+from asyncio.tasks import wait_for as wait_for
+from asyncio.timeouts import timeout as timeout
+from asyncio.timeouts import timeout_at as timeout_at
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextvars import Context
@@ -45,9 +49,11 @@ __all__ = [
     "ReadPipeTransport",
     "Sleep",
     "Task",
+    "Timeout",
     "TimerHandle",
     "Transport",
     "WritePipeTransport",
+    "_GatheringFuture",
     "__version__",
     "_pending_tasks",
     "_set_datagram_transport_class",
@@ -55,7 +61,11 @@ __all__ = [
     "_set_transport_class",
     "_set_write_pipe_transport_class",
     "create_task",
+    "gather",
     "sleep",
+    "timeout",
+    "timeout_at",
+    "wait_for",
 ]
 
 __version__: str
@@ -299,6 +309,58 @@ class Sleep(Coroutine[Any, Any, _T_co]):
         """End it: its timer is cancelled, and nobody is told."""
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the wait; return False if nobody waits."""
+
+@final
+class _GatheringFuture(Future[list[Any]]):
+    """What gather() returns: the future of a list of results."""
+
+    @property
+    def _children(self) -> list[asyncio.Future[Any]]:
+        """The futures, one per argument."""
+    @property
+    def _cancel_requested(self) -> bool:
+        """Whether cancel() found children to cancel."""
+    def _done_callback(self, future: asyncio.Future[Any], /) -> None:
+        """Count a child that is done."""
+
+@disjoint_base
+class Timeout:
+    """A limit on the time a block takes (mirrors asyncio.Timeout)."""
+
+    def __init__(self, when: float | None) -> None:
+        """Make one for a deadline on the loop's clock; `timeout()` takes a delay."""
+    @property
+    def _state(self) -> Any:
+        """Where it stands: a member of asyncio's enum."""
+    @property
+    def _when(self) -> float | None:
+        """The deadline, or None."""
+    @property
+    def _task(self) -> asyncio.Task[Any] | None:
+        """The task that entered."""
+    @property
+    def _timeout_handler(self) -> asyncio.Handle | None:
+        """The deadline's handle, made when asked for."""
+    @property
+    def _cancelling(self) -> int:
+        """The task's cancel requests on entering."""
+    def when(self) -> float | None:
+        """Return the deadline, or None."""
+    def reschedule(self, when: float | None, /) -> None:
+        """Change the deadline; RuntimeError but within the block."""
+    def expired(self) -> bool:
+        """Return whether time was up."""
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        """Begin to watch the time; RuntimeError outside a task."""
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]:
+        """Stop watching the time; TimeoutError if it was up and the block was cancelled."""
+    def _on_timeout(self) -> None:
+        """Time is up: cancel the task."""
 
 def create_task(
     coro: Coroutine[Any, Any, _T],

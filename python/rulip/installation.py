@@ -24,6 +24,8 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.futures", "rulip._rulip", ("Future",)),
     ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
     ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep")),
+    ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep", "wait_for")),
+    ("asyncio.timeouts", "rulip._rulip", ("Timeout", "timeout", "timeout_at")),
 )
 
 _lock = threading.Lock()

@@ -45,6 +45,19 @@ pub(crate) struct Imports {
     pub(crate) extract_stack: Obj,
     /// `asyncio.format_helpers._format_callback_source`.
     pub(crate) format_callback_source: Obj,
+    /// asyncio's own `wait_for`, likewise.
+    pub(crate) wait_for: Obj,
+    /// `asyncio.current_task`, for tasks that are not ours.
+    pub(crate) current_task: Obj,
+    /// `asyncio.Timeout` and the enum of its states.
+    pub(crate) timeout_class: Obj,
+    pub(crate) timeout_state: Obj,
+    /// A `Timeout` puts `TimeoutError` into chains of exceptions too (3.13 on).
+    pub(crate) inserts_timeout_error: bool,
+    /// `TimeoutError`, `ExceptionGroup`, `round`.
+    pub(crate) timeout_error: Obj,
+    pub(crate) exception_group: Obj,
+    pub(crate) round: Obj,
     /// asyncio's own `gather`, for what is not ours.
     pub(crate) gather: Obj,
     /// `asyncio.tasks._GatheringFuture`.
@@ -145,6 +158,16 @@ impl Imports {
             task_print_stack: find(c"asyncio.base_tasks", "_task_print_stack")?,
             extract_stack: find(c"asyncio.format_helpers", "extract_stack")?,
             format_callback_source: find(c"asyncio.format_helpers", "_format_callback_source")?,
+            wait_for: find(c"asyncio.tasks", "wait_for")?,
+            current_task: find(c"asyncio.tasks", "current_task")?,
+            timeout_class: find(c"asyncio.timeouts", "Timeout")?,
+            timeout_state: find(c"asyncio.timeouts", "_State")?,
+            inserts_timeout_error: find(c"asyncio.timeouts", "Timeout")?
+                .attr_opt(&value::str("_insert_timeout_error")?)?
+                .is_some(),
+            timeout_error: find(c"builtins", "TimeoutError")?,
+            exception_group: find(c"builtins", "ExceptionGroup")?,
+            round: find(c"builtins", "round")?,
             gather: find(c"asyncio.tasks", "gather")?,
             gathering_class: find(c"asyncio.tasks", "_GatheringFuture")?,
             create_task: find(c"asyncio.tasks", "create_task")?,

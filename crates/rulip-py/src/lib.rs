@@ -17,12 +17,14 @@ pub(crate) mod ffi;
 pub(crate) mod future;
 pub(crate) mod gather;
 pub(crate) mod handle;
+pub(crate) mod immediate;
 pub(crate) mod imports;
 pub(crate) mod loop_state;
 pub(crate) mod names;
 pub(crate) mod observers;
 pub(crate) mod rare;
 pub(crate) mod task;
+pub(crate) mod timeouts;
 pub(crate) mod transport;
 pub(crate) mod watcher;
 
@@ -40,6 +42,8 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let future = future::slots::build()?;
         future::iter::build()?;
         let task = task::slots::build()?;
+        immediate::build()?;
+        timeouts::wait_for::build()?;
         transport::listener::build()?;
         Ok(vec![
             ("Handle", handle),
@@ -60,6 +64,27 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
                 task::sleep::sleep,
             ))?),
+            ("Timeout", timeouts::slots::build()?),
+            ("timeout", ffi::spec::module_function(function(
+                c"timeout",
+                c"timeout(delay)\n--\n\nA limit of `delay` seconds for a block (mirrors asyncio.timeout).",
+                timeouts::slots::timeout,
+            ))?),
+            ("timeout_at", ffi::spec::module_function(function(
+                c"timeout_at",
+                c"timeout_at(when)\n--\n\nA limit at loop time `when` for a block (mirrors asyncio.timeout_at).",
+                timeouts::slots::timeout_at,
+            ))?),
+            ("wait_for", if cfg!(Py_3_12) {
+                ffi::spec::module_function(function(
+                    c"wait_for",
+                    c"wait_for(fut, timeout)\n--\n\nA coroutine that awaits with a limit in seconds (mirrors asyncio.wait_for).",
+                    timeouts::wait_for::wait_for,
+                ))?
+            } else {
+                // Before 3.12 it runs what it is given in a task of its own.
+                imports::get().wait_for.clone()
+            }),
             ("gather", ffi::spec::module_function(function(
                 c"gather",
                 c"gather(*coros_or_futures, return_exceptions=False)\n--\n\nA future of the results of many awaitables (mirrors asyncio.gather).",

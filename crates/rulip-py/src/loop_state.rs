@@ -22,6 +22,8 @@ use crate::transport::base;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
 use crate::transport::read_pipe::ReadPipeTransport;
+use crate::timeouts::Timeout;
+use crate::timeouts::wait_for::WaitFor;
 use crate::transport::stream::{Stage, StreamTransport};
 use crate::transport::write_pipe::WritePipeTransport;
 use crate::watcher::Target;
@@ -37,6 +39,10 @@ pub(crate) enum Job {
     Sleep(Ref<Sleep>),
     /// A descriptor is ready.
     Io(Token, Readiness),
+    /// A time limit is over.
+    Timeout(Ref<Timeout>),
+    /// A `wait_for()`'s time is over.
+    WaitFor(Ref<WaitFor>),
     /// A child of a `gather()` is done.
     Gathering(Ref<Gathering>),
     /// A listener's back-off is over.
@@ -62,6 +68,8 @@ impl Job {
             Self::Task(task) => visit.obj(task.as_obj()),
             Self::Handle(handle) => visit_handle(handle, visit),
             Self::Sleep(sleep) => visit.obj(sleep.as_obj()),
+            Self::Timeout(timeout) => visit.obj(timeout.as_obj()),
+            Self::WaitFor(wait_for) => visit.obj(wait_for.as_obj()),
             Self::Gathering(gathering) => visit.obj(gathering.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),

@@ -190,6 +190,8 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
             sleep.elapse();
             Ok(())
         }
+        Job::Timeout(timeout) => timeout.run(),
+        Job::WaitFor(wait_for) => wait_for.run(),
         Job::Gathering(gathering) => gathering.run(),
         Job::Io(token, readiness) => {
             let result = dispatch(this, token, readiness);

@@ -206,6 +206,26 @@ impl Obj {
         status(code).map(|()| code != 0)
     }
 
+    /// `self <= other`.
+    pub(crate) fn at_most(&self, other: &Self) -> Res<bool> {
+        // SAFETY: live objects.
+        let code = unsafe { c::PyObject_RichCompareBool(self.as_ptr(), other.as_ptr(), c::Py_LE) };
+        status(code).map(|()| code != 0)
+    }
+
+    /// `self + other`.
+    pub(crate) fn plus(&self, other: &Self) -> Res<Self> {
+        // SAFETY: live objects; an owned result or an exception.
+        unsafe { Self::from_owned(c::PyNumber_Add(self.as_ptr(), other.as_ptr())) }
+    }
+
+    /// `issubclass(self, kind)`.
+    pub(crate) fn is_subclass(&self, kind: &Self) -> Res<bool> {
+        // SAFETY: live objects.
+        let code = unsafe { c::PyObject_IsSubclass(self.as_ptr(), kind.as_ptr()) };
+        status(code).map(|()| code != 0)
+    }
+
     /// `isinstance(self, kind)`.
     pub(crate) fn is_instance(&self, kind: &Self) -> Res<bool> {
         // SAFETY: live objects.
@@ -263,6 +283,14 @@ impl Obj {
         if code < 0 {
             Raised::assume_set().clear();
         }
+    }
+
+    /// An exception's `__context__`.
+    pub(crate) fn context(&self) -> Option<Self> {
+        // SAFETY: an exception instance; an owned result or null without an exception.
+        let ptr = unsafe { c::PyException_GetContext(self.as_ptr()) };
+        // SAFETY: owned.
+        (!ptr.is_null()).then(|| unsafe { Self::from_owned_unchecked(ptr) })
     }
 
     /// Sets `__context__`.

@@ -231,6 +231,75 @@ pub(crate) fn stop_iteration(value: Obj) -> Raised {
     raise_stop(value)
 }
 
+/// What `await obj` drives.
+pub(crate) fn awaitable_iterator(obj: &Obj) -> Res<Obj> {
+    if is_coroutine(obj) {
+        // Somebody else must hold it to await it already.
+        if obj.refcount() > 1 && !obj.attr(&crate::names::get().cr_await)?.is_none() {
+            return Err(Raised::runtime_error("coroutine is being awaited already"));
+        }
+        return Ok(obj.clone());
+    }
+    if is_generator(obj) && is_iterable_coroutine(obj)? {
+        return Ok(obj.clone());
+    }
+    // SAFETY: a live object; the slot is called as `await` would, its result is owned.
+    let iterator = unsafe {
+        let slots = (*obj.type_ptr()).tp_as_async;
+        match if slots.is_null() { None } else { (*slots).am_await } {
+            Some(am_await) => Obj::from_owned(am_await(obj.as_ptr()))?,
+            None => return Err(cannot_await(obj)),
+        }
+    };
+    if is_coroutine(&iterator) {
+        return Err(Raised::type_error("__await__() returned a coroutine"));
+    }
+    // SAFETY: a live object.
+    if unsafe { c::PyIter_Check(iterator.as_ptr()) } == 0 {
+        let kind = iterator.type_name();
+        let text = format!("__await__() returned non-iterator of type '{kind}'");
+        return Err(Raised::type_error(&text));
+    }
+    Ok(iterator)
+}
+
+#[cold]
+fn cannot_await(obj: &Obj) -> Raised {
+    let kind = obj.type_name();
+    if cfg!(Py_3_14) {
+        return Raised::type_error(&format!("'{kind}' object can't be awaited"));
+    }
+    Raised::type_error(&format!("object {kind} can't be used in 'await' expression"))
+}
+
+/// A generator marked by `types.coroutine`.
+#[cold]
+fn is_iterable_coroutine(generator: &Obj) -> Res<bool> {
+    const CO_ITERABLE_COROUTINE: i64 = 0x100;
+    let code = generator.attr(&super::value::str("gi_code")?)?;
+    let flags = super::value::as_i64(&code.attr(&super::value::str("co_flags")?)?)?;
+    Ok(flags & CO_ITERABLE_COROUTINE != 0)
+}
+
+/// Throws an exception into what is awaited; what cannot be thrown into raises it as it is.
+pub(crate) fn throw_into(iterator: &Obj, exc: &Obj) -> Res<Step> {
+    let Some(throw) = iterator.attr_opt(&crate::names::get().throw)? else {
+        return Err(Raised::restore(exc.clone()));
+    };
+    match throw.call1(exc) {
+        Ok(yielded) => Ok(Step::Yield(yielded)),
+        Err(raised) => stop_value(raised).map(Step::Return),
+    }
+}
+
+/// Closes what is awaited, if it can be.
+pub(crate) fn close(iterator: &Obj) -> Res<()> {
+    match iterator.attr_opt(&crate::names::get().close)? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Whether it is exactly a generator: `yield from` was meant where `yield` was written.
 pub(crate) fn is_generator(obj: &Obj) -> bool {
     // SAFETY: a live object.

@@ -88,6 +88,16 @@ pub(crate) fn as_f64(obj: &Obj) -> Res<f64> {
     }
 }
 
+/// The value of a number that is exactly a float or an int; others have arithmetic of their own.
+#[inline]
+pub(crate) fn exact_number(obj: &Obj) -> Res<Option<f64>> {
+    // SAFETY: a live object.
+    let plain = unsafe {
+        c::PyFloat_CheckExact(obj.as_ptr()) != 0 || c::PyLong_CheckExact(obj.as_ptr()) != 0
+    };
+    if plain { as_f64(obj).map(Some) } else { Ok(None) }
+}
+
 pub(crate) fn int(value: i64) -> Res<Obj> {
     // SAFETY: an owned result or an exception.
     unsafe { Obj::from_owned(c::PyLong_FromLongLong(value)) }

@@ -11,7 +11,7 @@ use crate::ffi::{Obj, Ref, Res, value};
 use crate::future::Future;
 use crate::imports;
 use crate::loop_state::LoopState;
-use crate::task::{self, Task};
+use crate::task::{self, Task, registry};
 
 /// `gather()`.
 pub(crate) fn gather(args: &Args<'_>) -> Res<Obj> {
@@ -51,7 +51,7 @@ fn made(loop_: &Ref<LoopState>, args: &[Obj], return_exceptions: bool) -> Res<Re
         this.future.note_source()?;
     }
     if cfg!(Py_3_14)
-        && let Some(task) = crate::task::registry::current(loop_)?
+        && let Some(task) = registry::current(loop_)?
     {
         this.awaiter.set(Some(task.into_obj()));
     }

@@ -34,6 +34,7 @@ use crate::imports;
 use crate::loop_state::LoopState;
 use crate::names;
 use crate::task::sleep::Sleep;
+use crate::timeouts::wait_for::WaitFor;
 
 /// `slot` of a task that is in no registry.
 const UNREGISTERED: u32 = u32::MAX;
@@ -231,6 +232,24 @@ impl Task {
         &self.future
     }
 
+    /// `cancelling()`.
+    #[inline]
+    pub(crate) fn cancel_requests(&self) -> u32 {
+        self.cancel_requests.get()
+    }
+
+    /// `uncancel()`: how many requests remain.
+    pub(crate) fn uncancel(&self) -> u32 {
+        let requests = self.cancel_requests.get();
+        if requests > 0 {
+            self.cancel_requests.set(requests - 1);
+            if requests == 1 && cfg!(Py_3_13) {
+                self.must_cancel.set(false);
+            }
+        }
+        self.cancel_requests.get()
+    }
+
     /// Still pending, and nobody is left to finish it.
     fn is_abandoned(&self) -> bool {
         self.initialised.get() && !self.future.is_done() && self.log_destroy_pending.get()
@@ -300,6 +319,22 @@ pub(crate) fn cancel(future: &Obj, message: Option<Obj>) -> Res<bool> {
     }
 }
 
+/// `task.cancelling()` for a task of any kind.
+pub(crate) fn cancelling(task: &Obj) -> Res<i64> {
+    match Ref::<Task>::exact(task) {
+        Some(task) => Ok(i64::from(task.cancel_requests())),
+        None => value::as_i64(&task.method0(&names::get().cancelling)?),
+    }
+}
+
+/// `task.uncancel()` for a task of any kind.
+pub(crate) fn uncancel(task: &Obj) -> Res<i64> {
+    match Ref::<Task>::exact(task) {
+        Some(task) => Ok(i64::from(task.uncancel())),
+        None => value::as_i64(&task.method0(&names::get().uncancel)?),
+    }
+}
+
 fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
     if let Some(future) = Ref::<Future>::exact(waiter) {
         return future.cancel(message);
@@ -335,7 +370,9 @@ pub(crate) fn native_future(obj: &Obj) -> Option<&Ref<Future>> {
 /// Known to be a coroutine without asking Python.
 #[inline]
 pub(crate) fn is_plain_coroutine(obj: &Obj) -> bool {
-    send::is_coroutine(obj) || Ref::<Sleep>::exact(obj).is_some()
+    send::is_coroutine(obj)
+        || Ref::<Sleep>::exact(obj).is_some()
+        || Ref::<WaitFor>::exact(obj).is_some()
 }
 
 /// `a coroutine was expected, got ...`

@@ -34,7 +34,9 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"cancelling", c"Return how many cancellations were requested and not taken back.", |this: &Ref<Task>| {
             value::int(i64::from(this.cancel_requests.get()))
         }),
-        noargs(c"uncancel", c"Take one cancellation request back; return how many remain.", uncancel),
+        noargs(c"uncancel", c"Take one cancellation request back; return how many remain.", |this: &Ref<Task>| {
+            value::int(i64::from(this.uncancel()))
+        }),
         noargs(c"get_coro", c"Return the coroutine.", |this: &Ref<Task>| Ok(this.coro.get_or_none())),
         noargs(c"get_context", c"Return the context.", |this: &Ref<Task>| Ok(this.context())),
         noargs(c"get_name", c"Return the name.", |this: &Ref<Task>| this.name()),
@@ -107,17 +109,6 @@ fn keyword(args: &Args<'_>, function: &str, wanted: &[&std::ffi::CStr]) -> Res<V
         }
     }
     Ok(found)
-}
-
-fn uncancel(this: &Ref<Task>) -> Res<Obj> {
-    let requests = this.cancel_requests.get();
-    if requests > 0 {
-        this.cancel_requests.set(requests - 1);
-        if requests == 1 && cfg!(Py_3_13) {
-            this.must_cancel.set(false);
-        }
-    }
-    value::int(i64::from(this.cancel_requests.get()))
 }
 
 fn initialise(this: &Ref<Task>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {

@@ -1,0 +1,171 @@
+//! `Immediate`: a coroutine that does its work when awaited, without waiting.
+//!
+//! `__aenter__` of time limits and groups, `__aexit__` of time limits. asyncio's are coroutine
+//! functions: nothing happens before the await, and what is never awaited warns. So do these.
+//! Owner thread. Invariant: the work is done at most once.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+
+use pyo3::ffi as c;
+
+use crate::ffi::arguments::Args;
+use crate::ffi::native::{Native, TypeCell};
+use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::slot::Visit;
+use crate::ffi::spec::TypeSpec;
+use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
+use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
+use crate::future::iter::thrown;
+use crate::imports;
+
+/// What is to be done, and with what: the object entered or left, and an exception's type and value.
+pub(crate) type Work = fn(&Obj, Option<&Obj>, Option<&Obj>) -> Res<Obj>;
+
+/// The body of `_rulip.Immediate`.
+pub(crate) struct Immediate {
+    work: Cell<Option<Work>>,
+    /// As the coroutine of asyncio is called.
+    name: &'static CStr,
+    subject: Slot,
+    exc_type: Slot,
+    exc: Slot,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for Immediate {
+    const RECYCLED: bool = true;
+    const HAS_FINALIZER: bool = true;
+
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.subject.visit(visit)?;
+        self.exc_type.visit(visit)?;
+        self.exc.visit(visit)
+    }
+
+    fn clear(&self) {
+        drop(self.subject.take());
+        drop(self.exc_type.take());
+        drop(self.exc.take());
+    }
+
+    fn wants_finalizer(&self) -> bool {
+        self.work.get().is_some()
+    }
+
+    fn finalize(this: &Ref<Self>) {
+        if this.work.take().is_some() {
+            never_awaited(this.as_obj(), this.name);
+        }
+    }
+}
+
+/// The warning about a coroutine that was dropped without being awaited.
+#[cold]
+pub(crate) fn never_awaited(coroutine: &Obj, name: &CStr) {
+    let text = format!("coroutine '{}' was never awaited", name.to_string_lossy());
+    let warned = value::str(&text).and_then(|text| {
+        let category = crate::task::builtin("RuntimeWarning")?;
+        imports::get().warn.call(&[&text, &category])
+    });
+    if let Err(raised) = warned {
+        raised.write_unraisable(coroutine);
+    }
+}
+
+impl Immediate {
+    pub(crate) fn make(
+        name: &'static CStr,
+        work: Work,
+        subject: Obj,
+        exc_type: Option<Obj>,
+        exc: Option<Obj>,
+    ) -> Res<Obj> {
+        let body = Self {
+            work: Cell::new(Some(work)),
+            name,
+            subject: Slot::new(Some(subject)),
+            exc_type: Slot::new(exc_type),
+            exc: Slot::new(exc),
+        };
+        Ref::new(body).map(Ref::into_obj)
+    }
+
+    /// Thrown into, or closed.
+    fn abandon(&self) {
+        self.work.set(None);
+        drop((self.subject.take(), self.exc_type.take(), self.exc.take()));
+    }
+}
+
+impl Awaitable for Immediate {
+    #[inline]
+    fn poll(this: &Ref<Self>) -> Res<Step> {
+        let (Some(work), Some(subject)) = (this.work.take(), this.subject.take()) else {
+            return Err(Raised::runtime_error("cannot reuse already awaited coroutine"));
+        };
+        let (exc_type, exc) = (this.exc_type.take(), this.exc.take());
+        work(&subject, exc_type.as_ref(), exc.as_ref()).map(Step::Return)
+    }
+}
+
+/// The exception's type and value of an `__aexit__` call.
+pub(crate) fn exception_given(args: &Args<'_>) -> Res<[Option<Obj>; 2]> {
+    let [exc_type, exc, _traceback] =
+        args.bind("__aexit__", [c"exc_type", c"exc_val", c"exc_tb"], 3)?;
+    let given = |arg: Option<&Obj>| arg.filter(|arg| !arg.is_none()).cloned();
+    Ok([given(exc_type), given(exc)])
+}
+
+pub(crate) fn build() -> Res<Obj> {
+    TypeSpec::new::<Immediate>(
+        c"rulip._rulip.Immediate",
+        c"A coroutine that does its work at once.",
+    )
+    .not_callable()
+    .slot(c::Py_am_await, unary(|this: &Ref<Immediate>| Ok(this.to_obj())))
+    .slot(c::Py_tp_iter, unary(|this: &Ref<Immediate>| Ok(this.to_obj())))
+    .slot(c::Py_tp_iternext, send::iternext_slot::<Immediate>())
+    .slot(c::Py_am_send, send::send_slot::<Immediate>())
+    .methods([
+        onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Immediate>, _: &Obj| {
+            match Immediate::poll(this)? {
+                Step::Yield(obj) => Ok(obj),
+                Step::Return(value) => Err(send::stop_iteration(value)),
+            }
+        }),
+        fast(
+            c"throw",
+            c"Raise the exception at the await.",
+            |this: &Ref<Immediate>, args: &Args<'_>| {
+                let exc = thrown(args).take();
+                this.abandon();
+                Err(Raised::restore(exc))
+            },
+        ),
+        noargs(c"close", c"End it.", |this: &Ref<Immediate>| {
+            this.abandon();
+            Ok(Obj::none())
+        }),
+    ])
+    .attributes([
+        getter(c"__name__", c"The coroutine's name.", |this: &Ref<Immediate>| {
+            let name = this.name.to_string_lossy();
+            value::str(name.rsplit('.').next().unwrap_or_default())
+        }),
+        getter(c"__qualname__", c"The coroutine's full name.", |this: &Ref<Immediate>| {
+            value::str(&this.name.to_string_lossy())
+        }),
+        getter(c"cr_await", c"None: it does not wait.", |_: &Ref<Immediate>| Ok(Obj::none())),
+        getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Immediate>| Ok(Obj::none())),
+        getter(c"cr_running", c"Whether it runs.", |_: &Ref<Immediate>| Ok(Obj::bool(false))),
+    ])
+    .build(Immediate::type_cell())
+}
