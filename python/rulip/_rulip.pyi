@@ -49,6 +49,7 @@ __all__ = [
     "ReadPipeTransport",
     "Sleep",
     "Task",
+    "TaskGroup",
     "Timeout",
     "TimerHandle",
     "Transport",
@@ -173,6 +174,10 @@ class Future(asyncio.Future[_T]):
     @property
     def _source_traceback(self) -> StackSummary | None:
         """Where it was made, in debug mode."""
+    if sys.version_info >= (3, 14):
+        @property
+        def _asyncio_awaited_by(self) -> frozenset[asyncio.Future[Any]] | None:
+            """The tasks that await it, or None."""
     def __init__(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Make a pending future of this loop, by default of the running one."""
     def __del__(self) -> None: ...
@@ -322,6 +327,70 @@ class _GatheringFuture(Future[list[Any]]):
         """Whether cancel() found children to cancel."""
     def _done_callback(self, future: asyncio.Future[Any], /) -> None:
         """Count a child that is done."""
+
+@disjoint_base
+class TaskGroup:
+    """Tasks that end together (mirrors asyncio.TaskGroup)."""
+
+    _entered: bool
+    """Whether the block was entered."""
+    _exiting: bool
+    """Whether the block has ended."""
+    _aborting: bool
+    """Whether the tasks were cancelled."""
+    _parent_cancel_requested: bool
+    """Whether the group cancelled its parent."""
+
+    def __init__(self) -> None:
+        """Make a group that is not entered."""
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop it was entered on."""
+    @property
+    def _parent_task(self) -> asyncio.Task[Any] | None:
+        """The task that entered."""
+    @property
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        """The tasks that are not done, as a new set."""
+    @property
+    def _errors(self) -> list[BaseException] | None:
+        """What the tasks failed with; None once it was raised."""
+    @property
+    def _base_error(self) -> BaseException | None:
+        """What is raised as it is."""
+    @property
+    def _on_completed_fut(self) -> asyncio.Future[Any] | None:
+        """What the parent waits for."""
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        """Begin the group; RuntimeError outside a task, or if it was entered before."""
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]:
+        """Wait for the tasks; an exception group of what they failed with."""
+    if sys.version_info >= (3, 14):
+        def create_task(self, coro: _CoroutineLike[_T], **kwargs: Any) -> asyncio.Task[_T]:
+            """Make a task in this group and return it; RuntimeError but within the block."""
+    else:
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+        ) -> asyncio.Task[_T]:
+            """Make a task in this group and return it; RuntimeError but within the block."""
+    if sys.version_info >= (3, 15):
+        def cancel(self) -> None:
+            """Cancel the tasks, and what is left of the block; nothing is raised."""
+    def _abort(self) -> None:
+        """Cancel the tasks."""
+    def _on_task_done(self, task: asyncio.Task[Any], /) -> None:
+        """A task of the group is done."""
+    def _is_base_error(self, exc: BaseException, /) -> bool:
+        """Whether it is raised as it is."""
 
 @disjoint_base
 class Timeout:

@@ -94,7 +94,9 @@ def test_failures_after_the_first_are_seen(run, aio):
     reported = []
 
     async def main():
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: reported.append(context)
+        )
         with pytest.raises(Custom):
             await aio.gather(failure(1), failure(2), failure(3))
         await asyncio.sleep(0.001)

@@ -54,7 +54,12 @@ pub(crate) struct Imports {
     pub(crate) timeout_state: Obj,
     /// A `Timeout` puts `TimeoutError` into chains of exceptions too (3.13 on).
     pub(crate) inserts_timeout_error: bool,
-    /// `TimeoutError`, `ExceptionGroup`, `round`.
+    /// `asyncio.TaskGroup`.
+    pub(crate) task_group_class: Obj,
+    /// Builtin exceptions, and `round`.
+    pub(crate) system_exit: Obj,
+    pub(crate) keyboard_interrupt: Obj,
+    pub(crate) base_exception_group: Obj,
     pub(crate) timeout_error: Obj,
     pub(crate) exception_group: Obj,
     pub(crate) round: Obj,
@@ -165,6 +170,10 @@ impl Imports {
             inserts_timeout_error: find(c"asyncio.timeouts", "Timeout")?
                 .attr_opt(&value::str("_insert_timeout_error")?)?
                 .is_some(),
+            task_group_class: find(c"asyncio.taskgroups", "TaskGroup")?,
+            system_exit: find(c"builtins", "SystemExit")?,
+            keyboard_interrupt: find(c"builtins", "KeyboardInterrupt")?,
+            base_exception_group: find(c"builtins", "BaseExceptionGroup")?,
             timeout_error: find(c"builtins", "TimeoutError")?,
             exception_group: find(c"builtins", "ExceptionGroup")?,
             round: find(c"builtins", "round")?,

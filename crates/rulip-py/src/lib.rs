@@ -24,6 +24,7 @@ pub(crate) mod names;
 pub(crate) mod observers;
 pub(crate) mod rare;
 pub(crate) mod task;
+pub(crate) mod taskgroup;
 pub(crate) mod timeouts;
 pub(crate) mod transport;
 pub(crate) mod watcher;
@@ -64,6 +65,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
                 task::sleep::sleep,
             ))?),
+            ("TaskGroup", taskgroup::slots::build()?),
             ("Timeout", timeouts::slots::build()?),
             ("timeout", ffi::spec::module_function(function(
                 c"timeout",

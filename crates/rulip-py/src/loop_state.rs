@@ -22,8 +22,10 @@ use crate::transport::base;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
 use crate::transport::read_pipe::ReadPipeTransport;
+use crate::taskgroup::TaskGroup;
 use crate::timeouts::Timeout;
 use crate::timeouts::wait_for::WaitFor;
+use crate::transport::listener::Listener;
 use crate::transport::stream::{Stage, StreamTransport};
 use crate::transport::write_pipe::WritePipeTransport;
 use crate::watcher::Target;
@@ -43,6 +45,8 @@ pub(crate) enum Job {
     Timeout(Ref<Timeout>),
     /// A `wait_for()`'s time is over.
     WaitFor(Ref<WaitFor>),
+    /// A task of a group is done.
+    Group(Ref<TaskGroup>),
     /// A child of a `gather()` is done.
     Gathering(Ref<Gathering>),
     /// A listener's back-off is over.
@@ -70,6 +74,7 @@ impl Job {
             Self::Sleep(sleep) => visit.obj(sleep.as_obj()),
             Self::Timeout(timeout) => visit.obj(timeout.as_obj()),
             Self::WaitFor(wait_for) => visit.obj(wait_for.as_obj()),
+            Self::Group(group) => visit.obj(group.as_obj()),
             Self::Gathering(gathering) => visit.obj(gathering.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),

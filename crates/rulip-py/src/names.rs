@@ -21,6 +21,7 @@ macro_rules! names {
 names! {
     #[cfg(Py_3_14)]
     acquire = c"acquire",
+    abort = c"_abort",
     add_done_callback = c"add_done_callback",
     asyncgen_finalizer_hook = c"_asyncgen_finalizer_hook",
     asyncgen_firstiter_hook = c"_asyncgen_firstiter_hook",
@@ -36,6 +37,7 @@ names! {
     context = c"context",
     call_at = c"call_at",
     call_later = c"call_later",
+    cancelled = c"cancelled",
     cancelling = c"cancelling",
     cr_await = c"cr_await",
     create_task = c"create_task",
@@ -61,6 +63,7 @@ names! {
     loop_ = c"_loop",
     message = c"message",
     msg = c"msg",
+    on_task_done = c"_on_task_done",
     on_timeout = c"_on_timeout",
     pause_writing = c"pause_writing",
     peername = c"peername",

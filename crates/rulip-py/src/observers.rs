@@ -5,12 +5,15 @@
 //! nothing but count. Here: who they are. Not here: what each does (`gather`, ...).
 //! Owner thread. Invariant: what an observer does to others it does in its job, never while told.
 
+#[cfg(Py_3_14)]
+use crate::ffi::value;
 use crate::ffi::{Obj, Ref, Res};
 use crate::future::Future;
 use crate::gather::Gathering;
 use crate::loop_state::{Job, LoopState};
 use crate::names;
 use crate::task::Task;
+use crate::taskgroup::TaskGroup;
 
 /// Says that the future is done: its callbacks are being scheduled.
 #[inline]
@@ -21,6 +24,10 @@ pub(crate) fn tell(loop_: &Ref<LoopState>, observer: Obj, future: &Ref<Future>) 
             Ok(())
         }
         Err(other) => {
+            if let Some(group) = Ref::<TaskGroup>::downcast(&other) {
+                group.note_done(loop_, future);
+                return Ok(());
+            }
             if let Some(task) = Ref::<Task>::try_from_obj(other) {
                 loop_.push(Job::Task(task));
             }
@@ -31,13 +38,28 @@ pub(crate) fn tell(loop_: &Ref<LoopState>, observer: Obj, future: &Ref<Future>) 
 
 /// What stands for an observer among a future's callbacks, when somebody looks at them.
 pub(crate) fn as_callable(observer: &Obj) -> Res<Obj> {
-    observer.attr(&names::get().done_callback)
+    let names = names::get();
+    if Ref::<TaskGroup>::downcast(observer).is_some() {
+        return observer.attr(&names.on_task_done);
+    }
+    observer.attr(&names.done_callback)
 }
 
-/// The task on whose behalf an observer waits for the future (call graphs, from 3.14 on).
-pub(crate) fn awaiter(observer: &Obj) -> Option<Obj> {
+/// The tasks that wait for a future, as call graphs want them (from 3.14 on); `None` for none.
+#[cfg(Py_3_14)]
+pub(crate) fn awaited_by(future: &Ref<Future>) -> Res<Obj> {
+    let tasks: Vec<Obj> = future.native_subjects().iter().filter_map(awaiter).collect();
+    if tasks.is_empty() { Ok(Obj::none()) } else { value::frozenset(&tasks) }
+}
+
+/// The task on whose behalf an observer waits for the future.
+#[cfg(Py_3_14)]
+fn awaiter(observer: &Obj) -> Option<Obj> {
     if Ref::<Task>::downcast(observer).is_some() {
         return Some(observer.clone());
+    }
+    if let Some(group) = Ref::<TaskGroup>::downcast(observer) {
+        return group.awaiter();
     }
     Ref::<Gathering>::exact(observer)?.awaiter()
 }

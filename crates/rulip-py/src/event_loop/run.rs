@@ -192,6 +192,7 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
         }
         Job::Timeout(timeout) => timeout.run(),
         Job::WaitFor(wait_for) => wait_for.run(),
+        Job::Group(group) => group.run(),
         Job::Gathering(gathering) => gathering.run(),
         Job::Io(token, readiness) => {
             let result = dispatch(this, token, readiness);

@@ -123,21 +123,23 @@ fn through_old_factory(this: &This, factory: &Obj, coro: &Obj, found: &Keywords)
         return Ok(task);
     }
     if let Some(name) = &found.name {
-        match task.attr_opt(&names::get().set_name)? {
-            Some(set_name) => drop(set_name.call1(name)?),
-            None => {
-                let text = value::str(
-                    "Task.set_name() was added in Python 3.8, the method support will be mandatory for third-party task implementations since 3.13.",
-                )?;
-                imports::get().warn.call(&[
-                    &text,
-                    &crate::task::builtin("DeprecationWarning")?,
-                    &value::int(3)?,
-                ])?;
-            }
-        }
+        set_name_afterwards(&task, name)?;
     }
     Ok(task)
+}
+
+/// Before 3.13 a task is named once it is made, if it can be.
+pub(crate) fn set_name_afterwards(task: &Obj, name: &Obj) -> Res<()> {
+    match task.attr_opt(&names::get().set_name)? {
+        Some(set_name) => set_name.call1(name).map(drop),
+        None => {
+            let text = value::str(
+                "Task.set_name() was added in Python 3.8, the method support will be mandatory for third-party task implementations since 3.13.",
+            )?;
+            let category = crate::task::builtin("DeprecationWarning")?;
+            imports::get().warn.call(&[&text, &category, &value::int(3)?]).map(drop)
+        }
+    }
 }
 
 /// `set_task_factory(factory)`.

@@ -189,6 +189,25 @@ pub(crate) fn list(items: Vec<Obj>) -> Res<Obj> {
 pub(crate) fn is_exact_tuple(obj: &Obj) -> bool {
     // SAFETY: a live object.
     unsafe { c::PyTuple_CheckExact(obj.as_ptr()) != 0 }
+/// A frozenset of the objects in a slice.
+#[cfg(Py_3_14)]
+pub(crate) fn frozenset(items: &[Obj]) -> Res<Obj> {
+    let items = tuple_of(items)?;
+    // SAFETY: a live iterable; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyFrozenSet_New(items.as_ptr())) }
+}
+
+/// A set of the objects in a slice.
+pub(crate) fn set(items: &[Obj]) -> Res<Obj> {
+    let items = tuple_of(items)?;
+    // SAFETY: a live iterable; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PySet_New(items.as_ptr())) }
+}
+
+/// `list.append(item)`.
+pub(crate) fn append(list: &Obj, item: &Obj) -> Res<()> {
+    // SAFETY: checks that it is a list; a live item.
+    status(unsafe { c::PyList_Append(list.as_ptr(), item.as_ptr()) })
 }
 
 /// The items of a tuple, as new references.

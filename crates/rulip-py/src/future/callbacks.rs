@@ -84,6 +84,7 @@ impl Future {
     }
 
     /// Everybody who is told natively.
+    #[cfg(Py_3_14)]
     pub(crate) fn native_subjects(&self) -> Vec<Obj> {
         let (first, rest) = (self.first.take(), self.rest.take());
         let found = first

@@ -286,6 +286,11 @@ impl Future {
         self.details.change_used(|details| details.thrown.take()).flatten()
     }
 
+    /// The exception, just as it is.
+    pub(crate) fn exception_held(&self) -> Option<Obj> {
+        if self.state() == State::Failed { self.result.get() } else { None }
+    }
+
     /// The exception, marked as seen, with the traceback it came with.
     pub(crate) fn seen_exception(&self) -> Option<Obj> {
         let exc = self.result.get()?;

@@ -145,6 +145,12 @@ pub(crate) fn build() -> Res<Obj> {
             c"Who is told when it is done: (callback, context) pairs, or None.",
             callbacks,
         ),
+        #[cfg(Py_3_14)]
+        getter(
+            c"_asyncio_awaited_by",
+            c"The tasks that await it, or None.",
+            crate::observers::awaited_by,
+        ),
         getter(c"_source_traceback", c"Where it was made (debug mode).", |this: &Ref<Future>| {
             Ok(this.source_traceback().unwrap_or_else(Obj::none))
         }),

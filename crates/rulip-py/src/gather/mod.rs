@@ -126,6 +126,7 @@ impl Gathering {
     }
 
     /// The task that waits for the children, until the outcome is known.
+    #[cfg(Py_3_14)]
     pub(crate) fn awaiter(&self) -> Option<Obj> {
         if self.future.is_done() { None } else { self.awaiter.get() }
     }

@@ -52,6 +52,8 @@ pub(crate) struct Task {
     cancel_requests: Cell<u32>,
     /// Where it stands in its loop's registry.
     slot: Cell<u32>,
+    /// Where it stands in its task group, if it is in one.
+    member: Cell<u32>,
     must_cancel: Cell<bool>,
     log_destroy_pending: Cell<bool>,
     initialised: Cell<bool>,
@@ -128,6 +130,7 @@ impl Task {
             name: NumberOrObj::number(0),
             cancel_requests: Cell::new(0),
             slot: Cell::new(UNREGISTERED),
+            member: Cell::new(UNREGISTERED),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
             initialised: Cell::new(false),
@@ -230,6 +233,16 @@ impl Task {
 
     pub(crate) fn future(&self) -> &Future {
         &self.future
+    }
+
+    #[inline]
+    pub(crate) fn set_member_number(&self, number: usize) {
+        self.member.set(u32::try_from(number).unwrap_or(UNREGISTERED));
+    }
+
+    #[inline]
+    pub(crate) fn member_number(&self) -> Option<usize> {
+        Some(self.member.get() as usize).filter(|_| self.member.get() != UNREGISTERED)
     }
 
     /// `cancelling()`.

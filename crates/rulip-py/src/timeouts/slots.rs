@@ -37,7 +37,13 @@ pub(crate) fn build() -> Res<Obj> {
             Ok(Obj::bool(matches!(this.state.get(), State::Expiring | State::Expired)))
         }),
         noargs(c"__aenter__", c"Begin to watch the time.", |this: &This| {
-            Immediate::make(c"Timeout.__aenter__", |this, _, _| of(this)?.enter(), this.to_obj(), None, None)
+            Immediate::make(
+                c"Timeout.__aenter__",
+                |this, _, _| of(this)?.enter(),
+                this.to_obj(),
+                None,
+                None,
+            )
         }),
         fast(c"__aexit__", c"Stop watching the time.", |this: &This, args: &Args<'_>| {
             let [exc_type, exc] = exception_given(args)?;
@@ -110,7 +116,8 @@ fn describe(this: &This) -> Res<Obj> {
         return value::str(&format!("<Timeout [{}]>", state.name()));
     }
     let when = this.when()?;
-    let when = if when.is_none() { when } else { imports::get().round.call(&[&when, &value::int(3)?])? };
+    let when =
+        if when.is_none() { when } else { imports::get().round.call(&[&when, &value::int(3)?])? };
     let when = value::text(&value::str_of(&when)?)?;
     value::str(&format!("<Timeout [{}] when={when}>", state.name()))
 }
@@ -129,11 +136,8 @@ pub(crate) fn timeout(args: &Args<'_>) -> Res<Obj> {
         }
     }
     let loop_ = imports::get().get_running_loop.call0()?;
-    let when = if delay.is_none() {
-        None
-    } else {
-        Some(loop_.method0(&names::get().time)?.plus(delay)?)
-    };
+    let when =
+        if delay.is_none() { None } else { Some(loop_.method0(&names::get().time)?.plus(delay)?) };
     Ref::new(Timeout::blank(when, None)).map(Ref::into_obj)
 }
 

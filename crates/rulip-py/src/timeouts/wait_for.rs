@@ -110,8 +110,8 @@ fn plain_limit(timeout: &Obj) -> Res<Option<Option<f64>>> {
         return Ok(Some(None));
     }
     let seconds = value::exact_number(timeout)?;
-    // Not "greater": NaN is no reason to end at once.
-    Ok(seconds.filter(|seconds| !(*seconds <= 0.0)).map(Some))
+    // NaN is no reason to end at once.
+    Ok(seconds.filter(|seconds| *seconds > 0.0 || seconds.is_nan()).map(Some))
 }
 
 impl Ref<WaitFor> {
@@ -207,12 +207,11 @@ impl Ref<WaitFor> {
     fn leave(&self) -> Option<Ref<Task>> {
         self.state.set(State::Spent);
         let task = self.task.take();
-        let job = task
-            .as_ref()
-            .and_then(|task| task.future().native_loop())
-            .and_then(|loop_: Ref<LoopState>| {
+        let job = task.as_ref().and_then(|task| task.future().native_loop()).and_then(
+            |loop_: Ref<LoopState>| {
                 if self.expired.get() { None } else { self.limit.disarm(&loop_) }
-            });
+            },
+        );
         let awaited = self.awaited.take();
         drop((job, awaited));
         task
@@ -284,11 +283,9 @@ pub(crate) fn build() -> Res<Obj> {
             onearg(c"send", c"Advance; the value is ignored.", |this: &This, _: &Obj| {
                 handed_on(WaitFor::poll(this))
             }),
-            fast(
-                c"throw",
-                c"Raise the exception at the await.",
-                |this: &This, args: &Args<'_>| handed_on(this.throw(&thrown(args).take())),
-            ),
+            fast(c"throw", c"Raise the exception at the await.", |this: &This, args: &Args<'_>| {
+                handed_on(this.throw(&thrown(args).take()))
+            }),
             noargs(c"close", c"End it.", |this: &This| {
                 this.close()?;
                 Ok(Obj::none())

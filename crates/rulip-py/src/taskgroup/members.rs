@@ -1,0 +1,101 @@
+//! The tasks of a group: asyncio's set `_tasks`.
+//!
+//! Native tasks stand in a slab under a number that each carries, others in a list. Owner thread.
+//! Invariant: no borrow lasts while a reference is dropped: what is taken out comes back to be dropped.
+
+use std::cell::RefCell;
+use std::ffi::c_int;
+
+use slab::Slab;
+
+use crate::ffi::slot::Visit;
+use crate::ffi::{Obj, Ref, Res, value};
+use crate::task::Task;
+
+/// The members.
+pub(crate) struct Members {
+    native: RefCell<Slab<Ref<Task>>>,
+    foreign: RefCell<Vec<Obj>>,
+}
+
+impl Members {
+    pub(crate) fn new() -> Self {
+        Self { native: RefCell::new(Slab::new()), foreign: RefCell::new(Vec::new()) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.native.borrow().len() + self.foreign.borrow().len()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether another native member is left when one goes, and nobody else: then only the last one's
+    /// end matters.
+    #[inline]
+    pub(crate) fn more_than_one_native(&self) -> bool {
+        self.native.borrow().len() > 1 && self.foreign.borrow().is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, task: &Ref<Task>) {
+        let number = self.native.borrow_mut().insert(task.clone());
+        task.set_member_number(number);
+    }
+
+    pub(crate) fn add_foreign(&self, task: Obj) {
+        self.foreign.borrow_mut().push(task);
+    }
+
+    /// Takes a native member out; comes back to be dropped.
+    #[inline]
+    pub(crate) fn discard(&self, task: &Ref<Task>) -> Option<Ref<Task>> {
+        let number = task.member_number()?;
+        let mut native = self.native.borrow_mut();
+        // A task may carry the number it has in another group.
+        if native.get(number).is_some_and(|member| member.as_obj().is(task.as_obj())) {
+            native.try_remove(number)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn discard_any(&self, task: &Obj) -> Option<Obj> {
+        if let Some(native) = Ref::<Task>::exact(task)
+            && let Some(member) = self.discard(native)
+        {
+            return Some(member.into_obj());
+        }
+        let mut foreign = self.foreign.borrow_mut();
+        let place = foreign.iter().position(|member| member.is(task))?;
+        Some(foreign.swap_remove(place))
+    }
+
+    /// Every member, as new references.
+    pub(crate) fn all(&self) -> Vec<Obj> {
+        let native = self.native.borrow();
+        let foreign = self.foreign.borrow();
+        native.iter().map(|(_, task)| task.to_obj()).chain(foreign.iter().cloned()).collect()
+    }
+
+    /// A new set of them.
+    pub(crate) fn to_set(&self) -> Res<Obj> {
+        value::set(&self.all())
+    }
+
+    pub(crate) fn take(&self) -> (Slab<Ref<Task>>, Vec<Obj>) {
+        (self.native.take(), self.foreign.take())
+    }
+
+    pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
+        if let Ok(native) = self.native.try_borrow() {
+            native.iter().try_for_each(|(_, task)| visit.obj(task.as_obj()))?;
+        }
+        if let Ok(foreign) = self.foreign.try_borrow() {
+            foreign.iter().try_for_each(|task| visit.obj(task))?;
+        }
+        Ok(())
+    }
+}
