@@ -15,6 +15,7 @@ import socket
 import sys
 from asyncio.constants import _SendfileMode
 from asyncio.tasks import gather as gather
+from asyncio.tasks import shield as shield
 from asyncio.tasks import wait_for as wait_for
 from asyncio.timeouts import timeout as timeout
 from asyncio.timeouts import timeout_at as timeout_at
@@ -63,6 +64,7 @@ __all__ = [
     "_set_write_pipe_transport_class",
     "create_task",
     "gather",
+    "shield",
     "sleep",
     "timeout",
     "timeout_at",

@@ -25,6 +25,7 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
     ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep")),
     ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep", "wait_for")),
+    ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "shield", "sleep", "wait_for")),
     ("asyncio.taskgroups", "rulip._rulip", ("TaskGroup",)),
     ("asyncio.timeouts", "rulip._rulip", ("Timeout", "timeout", "timeout_at")),
 )

@@ -45,7 +45,8 @@ def test_results_stand_in_the_order_of_the_arguments(run, aio):
 def test_nothing_to_gather(run, aio):
     async def main():
         outer = aio.gather()
-        assert outer.done() and isinstance(outer, asyncio.Future)
+        assert outer.done()
+        assert isinstance(outer, asyncio.Future)
         return await outer
 
     assert run(main()) == []
@@ -69,7 +70,8 @@ def test_duplicates_are_one_child(run, aio, extra):
         others = [value(n) for n in range(extra)]
         outer = aio.gather(future, coroutine, *others, future, coroutine)
         children = outer._children
-        assert children[0] is future and children[-2] is future
+        assert children[0] is future
+        assert children[-2] is future
         assert children[1] is children[-1]
         return await outer
 
@@ -87,7 +89,8 @@ def test_the_first_failure_is_passed_on_and_the_others_go_on(run, aio):
         return await asyncio.wait(tasks)
 
     done, pending = run(main())
-    assert len(done) == 3 and not pending
+    assert len(done) == 3
+    assert not pending
 
 
 def test_failures_after_the_first_are_seen(run, aio):
@@ -114,9 +117,11 @@ def test_returned_exceptions(run, aio):
 
     one, two, three = run(main())
     assert one == 1
-    assert isinstance(two, Custom) and two.args == (3,)
+    assert isinstance(two, Custom)
+    assert two.args == (3,)
     # The message went to the task's own coroutine.
-    assert type(three) is asyncio.CancelledError and three.args == ("",)
+    assert type(three) is asyncio.CancelledError
+    assert three.args == ("",)
 
 
 def test_a_cancelled_child_without_a_message(run, aio):
@@ -136,7 +141,8 @@ def test_a_cancelled_child_fails_the_whole(run, aio):
         task.cancel("why")
         with pytest.raises(asyncio.CancelledError) as caught:
             await outer
-        assert not outer.cancelled() and asyncio.current_task().cancelling() == 0
+        assert not outer.cancelled()
+        assert asyncio.current_task().cancelling() == 0
         assert type(outer._exception) is asyncio.CancelledError
         return caught.value.args
 
@@ -153,7 +159,8 @@ def test_cancelling_cancels_all_children(run, aio, return_exceptions):
         await asyncio.sleep(0)
         assert outer.cancel("all") is True
         assert outer._cancel_requested is True
-        assert not outer.done() and not outer.cancelled()
+        assert not outer.done()
+        assert not outer.cancelled()
         with pytest.raises(asyncio.CancelledError) as caught:
             await outer
         assert outer.cancel() is False
@@ -252,9 +259,11 @@ def test_looks(run, aio):
         future = asyncio.get_running_loop().create_future()
         outer = aio.gather(future)
         assert repr(outer) == "<_GatheringFuture pending>"
-        assert isinstance(outer, asyncio.Future) and asyncio.isfuture(outer)
+        assert isinstance(outer, asyncio.Future)
+        assert asyncio.isfuture(outer)
         assert isinstance(outer, asyncio.tasks._GatheringFuture)
-        assert outer._children == [future] and outer._cancel_requested is False
+        assert outer._children == [future]
+        assert outer._cancel_requested is False
         assert not asyncio.iscoroutine(outer)
         outer.note = 1
         assert weakref.ref(outer)() is outer
@@ -286,7 +295,7 @@ def test_awaitables_of_every_kind(run, aio):
 def test_what_cannot_be_awaited(run, aio):
     async def main():
         coroutine = value(1)
-        with pytest.raises(TypeError, match="An asyncio.Future, a coroutine or an awaitable"):
+        with pytest.raises(TypeError, match=r"An asyncio.Future, a coroutine or an awaitable"):
             aio.gather(coroutine, 1)
         with pytest.raises(TypeError):
             aio.gather(no_such_keyword=1)

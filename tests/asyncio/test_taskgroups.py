@@ -60,7 +60,8 @@ def test_children_that_end_before_the_block(run, aio):
         async with aio.TaskGroup() as group:
             task = group.create_task(value(1))
             await asyncio.sleep(0.001)
-            assert task.done() and len(group._tasks) == 0
+            assert task.done()
+            assert len(group._tasks) == 0
             group.create_task(value(2))
         return task.result()
 
@@ -92,7 +93,8 @@ def test_a_failure_cancels_the_others_and_the_block(run, aio):
                 await forever()
         assert other.cancelled()
         assert str(caught.value) == "unhandled errors in a TaskGroup (1 sub-exception)"
-        assert caught.value.__cause__ is None and caught.value.__suppress_context__
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
         assert isinstance(caught.value.__context__, asyncio.CancelledError)
         assert asyncio.current_task().cancelling() == 0
         return kinds(caught.value)
@@ -409,7 +411,8 @@ def test_names_and_contexts(run, aio):
             late.close()
             with pytest.raises(TypeError):
                 group.create_task(1)
-        assert named.get_name() == "named" and plain.get_name().startswith("Task-")
+        assert named.get_name() == "named"
+        assert plain.get_name().startswith("Task-")
         return named.result(), plain.result()
 
     assert run(main()) == (7, 0)
@@ -418,10 +421,15 @@ def test_names_and_contexts(run, aio):
 def test_looks(run, aio):
     async def main():
         group = aio.TaskGroup()
-        assert isinstance(group, STOCK) and isinstance(group, aio.TaskGroup)
-        assert repr(group) == "<TaskGroup>" and group._errors == [] and group._tasks == set()
+        assert isinstance(group, STOCK)
+        assert isinstance(group, aio.TaskGroup)
+        assert repr(group) == "<TaskGroup>"
+        assert group._errors == []
+        assert group._tasks == set()
         assert (group._entered, group._exiting, group._aborting) == (False, False, False)
-        assert group._loop is None and group._parent_task is None and group._base_error is None
+        assert group._loop is None
+        assert group._parent_task is None
+        assert group._base_error is None
         async with group:
             task = group.create_task(value(1))
             assert repr(group) == "<TaskGroup tasks=1 entered>"
@@ -429,7 +437,8 @@ def test_looks(run, aio):
             assert group._parent_task is asyncio.current_task()
             assert group._loop is asyncio.get_running_loop()
             assert group._on_completed_fut is None
-            assert not group._is_base_error(KeyError()) and group._is_base_error(SystemExit())
+            assert not group._is_base_error(KeyError())
+            assert group._is_base_error(SystemExit())
         group.note = 1
         assert weakref.ref(group)() is group
         with pytest.raises(ExceptionGroup):
@@ -631,7 +640,7 @@ def test_exit_is_a_coroutine(run, aio):
         group = aio.TaskGroup()
         await group.__aenter__()
         with pytest.warns(
-            RuntimeWarning, match="coroutine 'TaskGroup.__aexit__' was never awaited"
+            RuntimeWarning, match=r"coroutine 'TaskGroup.__aexit__' was never awaited"
         ):
             group.__aexit__(None, None, None)
             gc.collect()
@@ -643,7 +652,8 @@ def test_exit_is_a_coroutine(run, aio):
         group.create_task(forever())
         leaving = group.__aexit__(None, None, None)
         future = leaving.send(None)
-        assert asyncio.isfuture(future) and group._on_completed_fut is future
+        assert asyncio.isfuture(future)
+        assert group._on_completed_fut is future
         future._asyncio_future_blocking = False
         with pytest.raises(KeyError):
             leaving.throw(KeyError())

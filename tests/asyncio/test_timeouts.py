@@ -38,7 +38,8 @@ def test_in_time(run, aio):
             assert repr(limit).startswith("<Timeout [active] when=")
             assert limit.when() > asyncio.get_running_loop().time()
             await asyncio.sleep(0)
-        assert not limit.expired() and repr(limit) == "<Timeout [finished]>"
+        assert not limit.expired()
+        assert repr(limit) == "<Timeout [finished]>"
         return limit._state.value
 
     assert run(main()) == "finished"
@@ -54,7 +55,8 @@ def test_expired(run, aio, delay):
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
         assert caught.value.__context__ is caught.value.__cause__
         assert caught.value.__suppress_context__
-        assert limit.expired() and repr(limit) == "<Timeout [expired]>"
+        assert limit.expired()
+        assert repr(limit) == "<Timeout [expired]>"
         assert task.cancelling() == 0
         return await value(1)
 
@@ -67,7 +69,8 @@ def test_expired(run, aio, delay):
 def test_no_limit(run, aio, no_limit):
     async def main():
         async with no_limit(aio) as limit:
-            assert limit.when() is None and repr(limit) == "<Timeout [active] when=None>"
+            assert limit.when() is None
+            assert repr(limit) == "<Timeout [active] when=None>"
             await asyncio.sleep(0)
         assert not limit.expired()
 
@@ -79,7 +82,8 @@ def test_at(run, aio):
         loop = asyncio.get_running_loop()
         when = loop.time() + LONG
         async with aio.timeout_at(when) as limit:
-            assert limit.when() is when and limit._when is when
+            assert limit.when() is when
+            assert limit._when is when
         with pytest.raises(TimeoutError):
             async with aio.timeout_at(loop.time() - 1):
                 await forever()
@@ -93,16 +97,17 @@ def test_at(run, aio):
 def test_states(run, aio):
     async def main():
         limit = aio.timeout(LONG)
-        assert repr(limit) == "<Timeout [created]>" and limit._task is None
-        with pytest.raises(RuntimeError, match="^Timeout has not been entered$"):
+        assert repr(limit) == "<Timeout [created]>"
+        assert limit._task is None
+        with pytest.raises(RuntimeError, match=r"^Timeout has not been entered$"):
             limit.reschedule(1)
         async with limit:
             assert limit._task is asyncio.current_task()
-            with pytest.raises(RuntimeError, match="^Timeout has already been entered$"):
+            with pytest.raises(RuntimeError, match=r"^Timeout has already been entered$"):
                 await limit.__aenter__()
-        with pytest.raises(RuntimeError, match="^Cannot change state of finished Timeout$"):
+        with pytest.raises(RuntimeError, match=r"^Cannot change state of finished Timeout$"):
             limit.reschedule(1)
-        with pytest.raises(RuntimeError, match="^Timeout has already been entered$"):
+        with pytest.raises(RuntimeError, match=r"^Timeout has already been entered$"):
             async with limit:
                 pass
         with pytest.raises(AssertionError):
@@ -112,7 +117,8 @@ def test_states(run, aio):
                 try:
                     await forever()
                 finally:
-                    assert repr(limit) == "<Timeout [expiring]>" and limit.expired()
+                    assert repr(limit) == "<Timeout [expiring]>"
+                    assert limit.expired()
                     with pytest.raises(RuntimeError, match="Cannot change state of expiring"):
                         limit.reschedule(None)
 
@@ -207,7 +213,9 @@ def test_cancelled_from_outside_and_expired(run, aio):
     assert run(main()) == [1]
 
 
-@pytest.mark.parametrize("inner, outer", [(0, LONG), (LONG, 0), (0, 0), (0.001, 0.1), (0.1, 0.001)])
+@pytest.mark.parametrize(
+    ("inner", "outer"), [(0, LONG), (LONG, 0), (0, 0), (0.001, 0.1), (0.1, 0.001)]
+)
 def test_nested(run, aio, inner, outer):
     async def main():
         seen = []
@@ -328,14 +336,18 @@ def test_arguments(run, aio):
 def test_looks(run, aio):
     async def main():
         limit = aio.timeout(LONG)
-        assert isinstance(limit, asyncio.Timeout) and isinstance(limit, aio.Timeout)
+        assert isinstance(limit, asyncio.Timeout)
+        assert isinstance(limit, aio.Timeout)
         limit.note = 1
-        assert weakref.ref(limit)() is limit and vars(limit)["note"] == 1
+        assert weakref.ref(limit)() is limit
+        assert vars(limit)["note"] == 1
         async with limit:
             handle = limit._timeout_handler
             assert isinstance(handle, asyncio.TimerHandle)
-            assert handle.when() == limit.when() and handle is limit._timeout_handler
-        assert handle.cancelled() and limit._timeout_handler is None
+            assert handle.when() == limit.when()
+            assert handle is limit._timeout_handler
+        assert handle.cancelled()
+        assert limit._timeout_handler is None
 
     run(main())
 
@@ -364,7 +376,8 @@ def test_a_class_derived_from_timeout(run, aio):
         with pytest.raises(TimeoutError):
             async with Mine(0) as limit:
                 await forever()
-        assert type(limit) is Mine and isinstance(limit, aio.Timeout)
+        assert type(limit) is Mine
+        assert isinstance(limit, aio.Timeout)
         return limit.expirations
 
     assert run(main()) == 1
@@ -373,7 +386,9 @@ def test_a_class_derived_from_timeout(run, aio):
 def test_never_awaited(run, aio):
     async def main():
         limit = aio.timeout(LONG)
-        with pytest.warns(RuntimeWarning, match="coroutine 'Timeout.__aenter__' was never awaited"):
+        with pytest.warns(
+            RuntimeWarning, match=r"coroutine 'Timeout.__aenter__' was never awaited"
+        ):
             limit.__aenter__()
             gc.collect()
         assert repr(limit) == "<Timeout [created]>"
@@ -519,7 +534,8 @@ def test_wait_for_cancelled_from_outside(run, aio):
         outer.cancel("outside")
         with pytest.raises(asyncio.CancelledError) as caught:
             await outer
-        assert inner.cancelled() and outer.cancelled()
+        assert inner.cancelled()
+        assert outer.cancelled()
         return caught.value.args
 
     assert run(main()) in (("outside",), ())
@@ -639,7 +655,8 @@ def test_wait_for_is_a_coroutine(run, aio):
             gc.collect()
         coroutine = aio.wait_for(future, LONG)
         assert asyncio.iscoroutine(coroutine)
-        assert coroutine.__name__ == "wait_for" and coroutine.cr_await is None
+        assert coroutine.__name__ == "wait_for"
+        assert coroutine.cr_await is None
         coroutine.close()
         with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
             await coroutine

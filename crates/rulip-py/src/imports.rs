@@ -63,6 +63,9 @@ pub(crate) struct Imports {
     pub(crate) timeout_error: Obj,
     pub(crate) exception_group: Obj,
     pub(crate) round: Obj,
+    /// asyncio's own `shield`, likewise, and whether it says nothing of what fails behind it.
+    pub(crate) shield: Obj,
+    pub(crate) shield_is_silent: bool,
     /// asyncio's own `gather`, for what is not ours.
     pub(crate) gather: Obj,
     /// `asyncio.tasks._GatheringFuture`.
@@ -177,6 +180,8 @@ impl Imports {
             timeout_error: find(c"builtins", "TimeoutError")?,
             exception_group: find(c"builtins", "ExceptionGroup")?,
             round: find(c"builtins", "round")?,
+            shield: find(c"asyncio.tasks", "shield")?,
+            shield_is_silent: !has_inner_function("shield", "_log_on_exception")?,
             gather: find(c"asyncio.tasks", "gather")?,
             gathering_class: find(c"asyncio.tasks", "_GatheringFuture")?,
             create_task: find(c"asyncio.tasks", "create_task")?,
@@ -209,6 +214,19 @@ impl Imports {
             interrupted_error: find(c"builtins", "InterruptedError")?,
         })
     }
+}
+
+/// Whether a function of `asyncio.tasks` has an inner function of this name.
+fn has_inner_function(name: &str, inner: &str) -> Res<bool> {
+    let code = find(c"asyncio.tasks", name)?.attr(&value::str("__code__")?)?;
+    for constant in value::tuple_items(&code.attr(&value::str("co_consts")?)?) {
+        if let Some(name) = constant.attr_opt(&value::str("co_name")?)?
+            && value::text(&name)? == inner
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether this Python's futures wrap `StopIteration` instead of refusing it.

@@ -23,6 +23,7 @@ pub(crate) mod loop_state;
 pub(crate) mod names;
 pub(crate) mod observers;
 pub(crate) mod rare;
+pub(crate) mod shield;
 pub(crate) mod task;
 pub(crate) mod taskgroup;
 pub(crate) mod timeouts;
@@ -44,6 +45,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         future::iter::build()?;
         let task = task::slots::build()?;
         immediate::build()?;
+        shield::build()?;
         timeouts::wait_for::build()?;
         transport::listener::build()?;
         Ok(vec![
@@ -64,6 +66,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"sleep",
                 c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
                 task::sleep::sleep,
+            ))?),
+            ("shield", ffi::spec::module_function(function(
+                c"shield",
+                c"shield(arg)\n--\n\nA future that ends as the given one, whose cancelling stops there (mirrors asyncio.shield).",
+                shield::shield,
             ))?),
             ("TaskGroup", taskgroup::slots::build()?),
             ("Timeout", timeouts::slots::build()?),

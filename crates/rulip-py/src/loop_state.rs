@@ -16,6 +16,7 @@ use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
 use crate::gather::Gathering;
 use crate::handle::Handle;
+use crate::shield::Shield;
 use crate::task::Task;
 use crate::task::sleep::Sleep;
 use crate::transport::base;
@@ -45,6 +46,8 @@ pub(crate) enum Job {
     Timeout(Ref<Timeout>),
     /// A `wait_for()`'s time is over.
     WaitFor(Ref<WaitFor>),
+    /// A shielded future or its shield is done.
+    Shield(Ref<Shield>),
     /// A task of a group is done.
     Group(Ref<TaskGroup>),
     /// A child of a `gather()` is done.
@@ -75,6 +78,7 @@ impl Job {
             Self::Timeout(timeout) => visit.obj(timeout.as_obj()),
             Self::WaitFor(wait_for) => visit.obj(wait_for.as_obj()),
             Self::Group(group) => visit.obj(group.as_obj()),
+            Self::Shield(shield) => visit.obj(shield.as_obj()),
             Self::Gathering(gathering) => visit.obj(gathering.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),

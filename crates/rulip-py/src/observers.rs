@@ -12,6 +12,7 @@ use crate::future::Future;
 use crate::gather::Gathering;
 use crate::loop_state::{Job, LoopState};
 use crate::names;
+use crate::shield::Shield;
 use crate::task::Task;
 use crate::taskgroup::TaskGroup;
 
@@ -24,6 +25,10 @@ pub(crate) fn tell(loop_: &Ref<LoopState>, observer: Obj, future: &Ref<Future>) 
             Ok(())
         }
         Err(other) => {
+            if let Some(shield) = Ref::<Shield>::exact(&other) {
+                shield.note_done(loop_, future);
+                return Ok(());
+            }
             if let Some(group) = Ref::<TaskGroup>::downcast(&other) {
                 group.note_done(loop_, future);
                 return Ok(());
@@ -60,6 +65,9 @@ fn awaiter(observer: &Obj) -> Option<Obj> {
     }
     if let Some(group) = Ref::<TaskGroup>::downcast(observer) {
         return group.awaiter();
+    }
+    if let Some(shield) = Ref::<Shield>::exact(observer) {
+        return shield.awaiter();
     }
     Ref::<Gathering>::exact(observer)?.awaiter()
 }

@@ -193,6 +193,7 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
         Job::Timeout(timeout) => timeout.run(),
         Job::WaitFor(wait_for) => wait_for.run(),
         Job::Group(group) => group.run(),
+        Job::Shield(shield) => shield.run(),
         Job::Gathering(gathering) => gathering.run(),
         Job::Io(token, readiness) => {
             let result = dispatch(this, token, readiness);

@@ -33,6 +33,7 @@ use crate::gather::Gathering;
 use crate::imports;
 use crate::loop_state::LoopState;
 use crate::names;
+use crate::shield::Shield;
 use crate::task::sleep::Sleep;
 use crate::timeouts::wait_for::WaitFor;
 
@@ -355,6 +356,9 @@ fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
     if let Some(gathering) = Ref::<Gathering>::exact(waiter) {
         return gathering.cancel(message.as_ref());
     }
+    if let Some(shield) = Ref::<Shield>::exact(waiter) {
+        return shield.parent().cancel(message);
+    }
     if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
         return Ok(sleep.cancel(message));
     }
@@ -377,7 +381,10 @@ pub(crate) fn native_future(obj: &Obj) -> Option<&Ref<Future>> {
     if let Some(task) = Ref::<Task>::exact(obj) {
         return Some(task.parent());
     }
-    Ref::<Gathering>::exact(obj).map(Ref::parent)
+    if let Some(gathering) = Ref::<Gathering>::exact(obj) {
+        return Some(gathering.parent());
+    }
+    Ref::<Shield>::exact(obj).map(Ref::parent)
 }
 
 /// Known to be a coroutine without asking Python.
