@@ -23,9 +23,7 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.events", "rulip._rulip", ("Handle", "TimerHandle", "_ThreadSafeHandle")),
     ("asyncio.futures", "rulip._rulip", ("Future",)),
     ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
-    ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep")),
-    ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "sleep", "wait_for")),
-    ("asyncio.tasks", "rulip._rulip", ("create_task", "gather", "shield", "sleep", "wait_for")),
+    ("asyncio.tasks", "rulip._rulip", ("gather", "shield", "wait_for")),
     ("asyncio.taskgroups", "rulip._rulip", ("TaskGroup",)),
     ("asyncio.timeouts", "rulip._rulip", ("Timeout", "timeout", "timeout_at")),
 )

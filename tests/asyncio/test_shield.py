@@ -149,7 +149,8 @@ def turns_of(loop, shield, first):
     else:
         inner.set_exception(Custom("e"))
         outer.cancel("o")
-    for turn in range(1, 6):
+    for _ in range(5):
+        turn += 1
         spin(loop)
     trace.append((outer.cancelled(), inner.done()))
     assert task.done()

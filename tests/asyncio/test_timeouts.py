@@ -386,9 +386,7 @@ def test_a_class_derived_from_timeout(run, aio):
 def test_never_awaited(run, aio):
     async def main():
         limit = aio.timeout(LONG)
-        with pytest.warns(
-            RuntimeWarning, match=r"coroutine 'Timeout.__aenter__' was never awaited"
-        ):
+        with pytest.warns(RuntimeWarning, match=r"'Timeout.__aenter__' was never awaited"):
             limit.__aenter__()
             gc.collect()
         assert repr(limit) == "<Timeout [created]>"

@@ -189,6 +189,8 @@ pub(crate) fn list(items: Vec<Obj>) -> Res<Obj> {
 pub(crate) fn is_exact_tuple(obj: &Obj) -> bool {
     // SAFETY: a live object.
     unsafe { c::PyTuple_CheckExact(obj.as_ptr()) != 0 }
+}
+
 /// A frozenset of the objects in a slice.
 #[cfg(Py_3_14)]
 pub(crate) fn frozenset(items: &[Obj]) -> Res<Obj> {

@@ -85,7 +85,7 @@ fn child(loop_: &Ref<LoopState>, arg: &Obj) -> Res<Ref<Future>> {
     let task = Task::spawn(loop_, arg, None, None)?;
     // Nobody else can keep it: no report if it is dropped.
     task.set_log_destroy_pending(false);
-    Ok(task.into_parent())
+    Ok(task.parent().clone())
 }
 
 impl Ref<Gathering> {

@@ -4,13 +4,13 @@ use pyo3::ffi as c;
 
 use super::{TaskGroup, dialect, exit, is_base_error};
 use crate::ffi::arguments::{self, Args};
-use crate::ffi::native::{Native, allocate, body_offset};
+use crate::ffi::native::{Native, allocate, body_offset, class_of};
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{
     fast, generic_dict, getter, init, new, noargs, onearg, property, unary,
 };
 use crate::ffi::{Obj, Raised, Ref, Res, value};
-use crate::future::slots::class_of;
+
 use crate::immediate::{Immediate, exception_given};
 use crate::task::Task;
 use crate::{imports, names};

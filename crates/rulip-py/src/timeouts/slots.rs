@@ -5,11 +5,11 @@ use pyo3::ffi as c;
 use super::{State, Timeout};
 use crate::event_loop::run::running;
 use crate::ffi::arguments::Args;
-use crate::ffi::native::{Native, allocate, body_offset};
+use crate::ffi::native::{Native, allocate, body_offset, class_of};
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, generic_dict, getter, init, new, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
-use crate::future::slots::class_of;
+
 use crate::immediate::{Immediate, exception_given};
 use crate::{imports, names};
 
