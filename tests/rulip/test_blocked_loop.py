@@ -18,7 +18,6 @@ from tests.loopback import spin
 pytestmark = pytest.mark.loops("rulip")
 
 
-
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno == logging.WARNING]
 
