@@ -81,11 +81,13 @@ class Connect(TLS):
         family, kind, proto, _, address = addr_info
         sock = None
         try:
-            sock = socket.socket(family=family, type=kind, proto=proto)
-            sock.setblocking(False)
+            sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, proto)
             if local_addr_infos is not None:
                 _bind_local(sock, family, local_addr_infos, failures)
-            await self.sock_connect(sock, address)
+            if self._is_own("sock_connect"):
+                await self._connect_resolved(sock, family, address)
+            else:
+                await self.sock_connect(sock, address)
             return sock
         except BaseException as exc:
             if sock is not None:
@@ -96,6 +98,10 @@ class Connect(TLS):
         finally:
             # An exception's traceback refers to this frame.
             del failures, exceptions
+
+    def _is_own(self, method: str) -> bool:
+        """Whether nobody has put another method in its place."""
+        return method not in vars(self) and getattr(type(self), method) is getattr(Connect, method)
 
     async def _connect_first(
         self, infos: list[Any], local_infos: Any, delay: float | None, all_errors: bool
@@ -200,6 +206,8 @@ class Connect(TLS):
             raise ValueError("host and port was not specified and no sock specified")
         elif sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        else:
+            sock.setblocking(False)
 
         transport, protocol = await self._create_connection_transport(
             sock,
@@ -232,7 +240,6 @@ class Connect(TLS):
     ) -> tuple[Any, Any]:
         """From a connected socket on, which is closed if no transport takes it."""
         try:
-            sock.setblocking(False)
             protocol = protocol_factory()
             ready = self.create_future()
             if ssl:
@@ -274,6 +281,7 @@ class Connect(TLS):
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
         check_tls_arguments(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_ssl_socket(sock)
+        sock.setblocking(False)
         transport, protocol = await self._create_connection_transport(
             sock,
             protocol_factory,
@@ -319,6 +327,8 @@ class Connect(TLS):
             raise ValueError("no path and sock were specified")
         elif sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
+        else:
+            sock.setblocking(False)
         return await self._create_connection_transport(
             sock,
             protocol_factory,

@@ -8,7 +8,9 @@ step, after the wait, so that a cancel comes before it or not at all. No wait le
 registration behind, nor takes away one that is not its own.
 """
 
+import errno
 import functools
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,6 +22,8 @@ Result = TypeVar("Result")
 
 #: The socket can't take or give anything right now.
 NOT_READY = (BlockingIOError, InterruptedError)
+#: The connection is on its way.
+CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN, errno.EINTR)
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -144,19 +148,27 @@ class Sockets(Names):
     async def sock_connect(self, sock: Any, address: Any) -> None:
         """Connect to an address; a host name in it is looked up first."""
         self._check_socket(sock)
-        if sock.family in INTERNET:
+        family = sock.family
+        if family in INTERNET:
             infos = await self._ensure_resolved(
-                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+                address, family=family, type=sock.type, proto=sock.proto, loop=self
             )
             address = infos[0][4]
-        try:
-            sock.connect(address)
-            return
-        except NOT_READY:
-            if sock.family == socket.AF_UNIX:
-                # Not "in progress" but "the backlog is full": no readiness will tell more.
-                raise
-        await self._wait_writable(sock.fileno())
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
+        await self._connect_resolved(sock, family, address)
+
+    async def _connect_resolved(self, sock: Any, family: int, address: Any) -> None:
+        error = sock.connect_ex(address)
+        if error in CONNECTING and family in INTERNET:
+            # A connection within this machine is there by now, or refused: no need to wait.
+            error = sock.connect_ex(address)
+            if error in CONNECTING:
+                await self._wait_writable(sock.fileno())
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        elif error in CONNECTING and family != socket.AF_UNIX:
+            await self._wait_writable(sock.fileno())
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        elif error:
+            # Of a Unix socket also "the backlog is full": no readiness will tell more.
+            raise OSError(error, os.strerror(error))
+        if error and error != errno.EISCONN:
             raise OSError(error, f"Connect call failed {address}")
