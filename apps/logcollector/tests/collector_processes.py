@@ -121,10 +121,10 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """Send a signal and wait for the end."""
+    def end(self, number: int = signal.SIGTERM) -> int | None:
+        """Send a signal and wait for the end; the exit status."""
         if self.process is None:
-            return
+            return None
         self.send_signal(signal.SIGCONT)
         self.send_signal(number)
         try:
@@ -132,7 +132,8 @@ class Server:
         except subprocess.TimeoutExpired:
             self.send_signal(signal.SIGKILL)
             self.process.wait(30)
-        self.process = None
+        status, self.process = self.process.returncode, None
+        return status
 
     def restart(self, number: int) -> None:
         """End it in this way, and start it again."""
@@ -185,8 +186,8 @@ class Postgres(Server):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, number)
 
-    def end(self, number: int = signal.SIGINT) -> None:
-        super().end(number)
+    def end(self, number: int = signal.SIGINT) -> int | None:
+        return super().end(number)
 
     def fresh(self) -> str:
         """Make an empty database; its address."""

@@ -96,6 +96,23 @@ def test_the_collector_is_killed_with_a_spool(
     kill_and_check(server, url, keyed, spooled=True)
 
 
+@pytest.mark.timeout(400)
+def test_the_collector_is_stopped_and_started(own: Database, tmp_path: Path) -> None:
+    """An orderly stop answers what it stored: nothing is stored twice, even without keys."""
+    url = own.fresh()
+    server = collector(tmp_path, url)
+    with running(server), Load(server, **SENDERS) as load:
+        for _ in range(ROUNDS):
+            time.sleep(BREATH)
+            assert server.end() == 0
+            server.start()
+        report = load.verify(load.end(), url)
+        log = (server.folder / "log").read_text()
+    assert log.count(" stopped unanswered_lines=0 ") == ROUNDS
+    assert report["reconnects"] > 0
+    nothing_lost(report, duplicates=0)
+
+
 def kill_and_check(server: Collector, url: str, keyed: bool, *, spooled: bool = False) -> None:
     with running(server), Load(server, keyed=keyed, **SENDERS) as load:
         for _ in range(ROUNDS):

@@ -75,6 +75,7 @@ class SqliteSink:
         # The thread may still be at work on a batch that was given up: it closes after that.
         database, self._database = self._database, None
         if database is not None:
+            database.abandoned = True
             database.thread.submit(database.close)
             database.thread.shutdown(wait=False)
 
@@ -101,6 +102,7 @@ class Database:
 
     def __init__(self, path: str, *, keep_raw: bool) -> None:
         self.thread = ThreadPoolExecutor(1, "sqlite")
+        self.abandoned = False
         self._path = path
         self._keep_raw = keep_raw
         self._db: sqlite3.Connection | None = None
@@ -145,6 +147,10 @@ class Database:
         db = self._opened()
         db.execute("BEGIN IMMEDIATE")
         try:
+            if self.abandoned:
+                # It waited for the lock until it was given up: by now another connection may have
+                # stored the batch, and even forgotten its id.
+                raise sqlite3.OperationalError("given up")
             if batch.forget:
                 ids = [(forgotten.bytes,) for forgotten in batch.forget]
                 db.executemany("DELETE FROM logcollector_batch WHERE id = ?", ids)
