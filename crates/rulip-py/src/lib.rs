@@ -2,7 +2,7 @@
 //!
 //! The only crate that knows CPython. Layers, lowest first: `ffi` (what PyO3 lacks), `names`, `imports`, `error`;
 //! then the hot types, which are one state machine in four modules, `handle`, `loop_state`, `future`,
-//! `task`; then `transport`; then `event_loop`. Everything runs attached to the interpreter, on the
+//! `task`; then `tls` and `transport`, which know each other; then `event_loop`. Everything runs attached to the interpreter, on the
 //! thread that runs the loop unless a function says otherwise.
 //!
 //! Two rules: the engine never calls out, and nothing of ours is borrowed while Python runs or a
@@ -27,6 +27,7 @@ pub(crate) mod shield;
 pub(crate) mod task;
 pub(crate) mod taskgroup;
 pub(crate) mod timeouts;
+pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod watcher;
 
@@ -61,6 +62,8 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
             ("DatagramTransport", transport::datagram_slots::build()?),
             ("ReadPipeTransport", transport::pipe_slots::build_reader()?),
             ("WritePipeTransport", transport::pipe_slots::build_writer()?),
+            ("TLSTransport", tls::slots::build_transport()?),
+            ("TLSProtocol", tls::slots::build_protocol()?),
             ("EventLoop", event_loop::methods::build()?),
             ("sleep", ffi::spec::module_function(function(
                 c"sleep",
@@ -108,6 +111,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_pending_tasks",
                 c"_pending_tasks(loop)\n--\n\nThe native tasks of a loop that are not done.",
                 task::slots::pending_tasks,
+            ))?),
+            ("_set_tls_classes", ffi::spec::module_function(function(
+                c"_set_tls_classes",
+                c"_set_tls_classes(transport_class, protocol_class)\n--\n\nThe classes that TLS transports and their protocols answer as their own.",
+                tls::slots::set_public_classes,
             ))?),
             ("_set_transport_class", ffi::spec::module_function(function(
                 c"_set_transport_class",

@@ -229,6 +229,13 @@ impl LoopState {
         !self.create_task_replaced.get() && !self.task_factory.is_set() && !self.closed.get()
     }
 
+    /// The memory that reads go into; whoever takes it sets it back.
+    #[inline]
+    pub(crate) fn take_scratch(&self, size: usize) -> Vec<u8> {
+        let scratch = self.scratch.take();
+        if scratch.is_empty() { vec![0; size] } else { scratch }
+    }
+
     /// Whether the end of a turn will come and flush.
     #[inline]
     pub(crate) fn in_turn(&self) -> bool {

@@ -2,8 +2,8 @@
 
 Lives here: how TLS is put between a transport and a protocol, for clients, servers and
 upgraded connections; start_tls().
-Does not live here: the TLS protocol (tls_protocol.py); TLS itself, which is Python's ssl
-module with the user's own SSLContext.
+Does not live here: what a TLS connection is made of (tls_protocol.py); TLS itself, which is
+native over the user's own SSLContext.
 Thread: the loop's own.
 Invariant: ssl= never gives a plaintext connection, and the handshake's failure closes it.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .socket_objects import SocketObjects
-from .tls_protocol import TLSProtocol
+from .tls_protocol import make_tls_protocol
 
 
 def _hand_over_received(protocol: Any, tls: Any) -> None:
@@ -27,7 +27,7 @@ def _hand_over_received(protocol: Any, tls: Any) -> None:
         return
     buffer = getattr(getattr(protocol, "_stream_reader", None), "_buffer", None)
     if buffer:
-        tls._incoming.write(buffer)
+        tls._store(bytes(buffer))
         buffer.clear()
 
 
@@ -50,13 +50,13 @@ class TLS(SocketObjects):
     ) -> Any:
         """A TLS transport on a connected socket; the waiter hears of the handshake's end."""
         self._ensure_fd_no_transport(rawsock)
-        tls = TLSProtocol(
+        tls = make_tls_protocol(
             self,
             protocol,
             sslcontext,
             waiter,
-            server_side,
-            server_hostname,
+            server_side=server_side,
+            server_hostname=server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
@@ -74,15 +74,15 @@ class TLS(SocketObjects):
     ) -> Callable[[], Any]:
         """What a TLS server's listener calls for each connection it accepts."""
 
-        def make_tls_protocol() -> Any:
+        def accepted() -> Any:
             protocol = protocol_factory()
             handshake = self.create_future()
-            tls = TLSProtocol(
+            tls = make_tls_protocol(
                 self,
                 protocol,
                 sslcontext,
                 handshake,
-                True,
+                server_side=True,
                 ssl_handshake_timeout=ssl_handshake_timeout,
                 ssl_shutdown_timeout=ssl_shutdown_timeout,
             )
@@ -94,7 +94,7 @@ class TLS(SocketObjects):
             handshake.add_done_callback(handshake_ended)
             return tls
 
-        return make_tls_protocol
+        return accepted
 
     def _tls_handshake_ended(self, handshake: Any, protocol: Any, transport: Any) -> None:
         if handshake.cancelled():
@@ -132,13 +132,13 @@ class TLS(SocketObjects):
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         handshake = self.create_future()
-        tls = TLSProtocol(
+        tls = make_tls_protocol(
             self,
             protocol,
             sslcontext,
             handshake,
-            server_side,
-            server_hostname,
+            server_side=server_side,
+            server_hostname=server_hostname,
             call_connection_made=False,
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,

@@ -155,6 +155,9 @@ pub struct Stream<C> {
     hangup: bool,
     /// The kernel refused bytes of the queue, and no writable edge has come since.
     blocked: bool,
+    /// It has refused some, and nobody has heard since that all are sent: to whoever is told to resume,
+    /// the queue is not empty yet.
+    refused: bool,
     queue: WriteQueue<C>,
     flow: Flow,
     /// What the last change made of the marks, until somebody polls.
@@ -180,6 +183,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
             readable: false,
             hangup: false,
             blocked: false,
+            refused: false,
             queue: WriteQueue::new(),
             flow: Flow::new(),
             flow_event: None,
@@ -302,7 +306,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
             && match self.phase {
                 Phase::Open => true,
                 // Bytes that only wait for the turn's end count as sent, and so the queue as empty.
-                Phase::Closing => self.blocked,
+                Phase::Closing => self.refused,
                 Phase::Losing | Phase::Lost => false,
             }
     }
@@ -346,6 +350,7 @@ impl<C: AsRef<[u8]>> Stream<C> {
     pub fn handle_send_blocked(&mut self) {
         self.blocked = !self.queue.is_empty();
         if self.blocked {
+            self.refused = true;
             self.note_growth();
         }
     }
@@ -410,8 +415,10 @@ impl<C: AsRef<[u8]>> Stream<C> {
     #[inline]
     pub fn poll_drained(&mut self) -> Option<Drained> {
         if !self.queue.is_empty() {
-            None
-        } else if self.phase == Phase::Closing {
+            return None;
+        }
+        self.refused = false;
+        if self.phase == Phase::Closing {
             self.phase = Phase::Losing;
             Some(Drained::Lose)
         } else if self.phase == Phase::Open && self.write_side == WriteSide::Queued {

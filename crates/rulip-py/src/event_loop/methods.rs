@@ -72,6 +72,7 @@ pub(crate) fn build() -> Res<Obj> {
         fast(c"_make_datagram_transport", c"Make a datagram transport of a socket.", datagram_slots::make),
         fast(c"_make_read_pipe_transport", c"Make a transport that reads from a pipe.", pipe_slots::make_reader),
         fast(c"_make_write_pipe_transport", c"Make a transport that writes to a pipe.", pipe_slots::make_writer),
+        fast(c"_make_tls_protocol", c"Make the protocol of a TLS connection, and its transport.", crate::tls::slots::make_tls_protocol),
         fast(c"_accept", c"Accept connections on a listening socket.", accept),
         onearg(c"_stop_accept", c"Stop accepting on a listening socket.", |this: &This, sock: &Obj| {
             Ok(Obj::bool(listener::stop(this, value::as_descriptor(sock)?)))

@@ -24,6 +24,19 @@ pub(crate) fn is_exact(obj: &Obj) -> bool {
     unsafe { c::PyBytes_CheckExact(obj.as_ptr()) != 0 }
 }
 
+/// The contents of an exact bytes object.
+#[inline]
+pub(crate) fn exact_slice(obj: &Obj) -> Option<&[u8]> {
+    if !is_exact(obj) {
+        return None;
+    }
+    // SAFETY: an exact bytes object owns this range and never changes it.
+    unsafe {
+        let data = c::PyBytes_AS_STRING(obj.as_ptr()).cast::<u8>();
+        Some(std::slice::from_raw_parts(data, c::Py_SIZE(obj.as_ptr()).unsigned_abs()))
+    }
+}
+
 /// An owned, exact bytes object: the chunk type of write queues.
 #[derive(Debug)]
 pub(crate) struct Bytes(Obj);

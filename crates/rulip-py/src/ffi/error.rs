@@ -122,6 +122,12 @@ impl Raised {
         }
     }
 
+    /// Whether it is an `Exception`, and no `BaseException` of another kind.
+    pub(crate) fn is_exception(&self) -> bool {
+        // SAFETY: a builtin exception class.
+        unsafe { c::PyErr_ExceptionMatches(c::PyExc_Exception) != 0 }
+    }
+
     /// Forgets the exception.
     pub(crate) fn clear(self) {
         // SAFETY: no precondition.

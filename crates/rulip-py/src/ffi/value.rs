@@ -334,6 +334,35 @@ impl Drop for WritableBuffer {
     }
 }
 
+/// Whether it is bytes, a bytearray or a memoryview.
+pub(crate) fn is_bytes_like(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe {
+        c::PyBytes_Check(obj.as_ptr()) != 0
+            || c::PyByteArray_Check(obj.as_ptr()) != 0
+            || c::PyMemoryView_Check(obj.as_ptr()) != 0
+    }
+}
+
+/// `memoryview(obj).cast("B")`.
+pub(crate) fn bytes_view(obj: &Obj) -> Res<Obj> {
+    // SAFETY: a live object; an owned result or an exception.
+    let view = unsafe { Obj::from_owned(c::PyMemoryView_FromObject(obj.as_ptr()))? };
+    view.method1(&interned(c"cast")?, &str("B")?)
+}
+
+/// `sequence[from:to]`.
+pub(crate) fn slice(sequence: &Obj, from: usize, to: usize) -> Res<Obj> {
+    // SAFETY: a live object; an owned result or an exception.
+    unsafe {
+        Obj::from_owned(c::PySequence_GetSlice(
+            sequence.as_ptr(),
+            from.cast_signed(),
+            to.cast_signed(),
+        ))
+    }
+}
+
 /// A path as the file system's encoding reads it.
 pub(crate) fn fs_decoded(path: &[u8]) -> Res<Obj> {
     // SAFETY: a valid range; an owned result or an exception.

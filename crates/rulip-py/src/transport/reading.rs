@@ -10,6 +10,7 @@ use std::io;
 use rulip_engine::sys::socket;
 use rulip_engine::transport::AfterRead;
 
+use super::receiver::{self, Takes, deliver};
 use super::stream::StreamTransport;
 use crate::ffi::value::WritableBuffer;
 use crate::ffi::{Obj, Raised, Ref, Res, bytes, value};
@@ -32,14 +33,28 @@ enum Received {
 impl Ref<StreamTransport> {
     /// Reads once and tells the protocol.
     pub(super) fn read(&self) -> Res<()> {
-        if self.buffered.get() {
-            return self.read_into_protocol();
+        match self.takes.get() {
+            Takes::Bytes => self.read_bytes(),
+            Takes::IntoBuffer => self.read_into_protocol(),
+            Takes::Encrypted => self.read_encrypted(),
         }
+    }
+
+    pub(crate) fn pause_reading(&self) {
+        let _changed = self.stream.borrow_mut().pause_reading();
+    }
+
+    pub(crate) fn resume_reading(&self) {
+        let duty = self.stream.borrow_mut().resume_reading();
+        self.read_if(duty);
+    }
+
+    fn read_bytes(&self) -> Res<()> {
         match self.receive() {
             Ok(Received::Data(data)) => {
-                let told = self
-                    .call_protocol(|protocol| protocol.method1(&names::get().data_received, &data));
-                drop(data);
+                let told = self.call_protocol(|protocol| {
+                    deliver(protocol, Takes::Bytes, receiver::Received::Object(data))
+                });
                 if let Err(raised) = told {
                     return self
                         .fatal("Fatal error: protocol.data_received() call failed.", raised);
@@ -67,10 +82,7 @@ impl Ref<StreamTransport> {
             return self.receive_large();
         }
         let Some(loop_) = self.loop_.get() else { return Ok(Received::Nothing) };
-        let mut scratch = loop_.scratch.take();
-        if scratch.is_empty() {
-            scratch = vec![0; READ_SIZE];
-        }
+        let mut scratch = loop_.take_scratch(READ_SIZE);
         let outcome = socket::recv(self.lent()?, &mut scratch);
         let result = match outcome {
             Ok(0) => Ok(Received::Eof),
@@ -99,6 +111,37 @@ impl Ref<StreamTransport> {
             }
             Err(error) => self.not_received(&error),
         }
+    }
+
+    /// For TLS: straight from the memory that the kernel wrote to.
+    fn read_encrypted(&self) -> Res<()> {
+        let Some(loop_) = self.loop_.get() else { return Ok(()) };
+        let mut scratch = loop_.take_scratch(READ_SIZE);
+        let outcome = socket::recv(self.lent()?, &mut scratch);
+        let told = match outcome {
+            Ok(0) => {
+                loop_.scratch.set(scratch);
+                return self.tell_eof();
+            }
+            Ok(n) => {
+                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, READ_SIZE);
+                let received = receiver::Received::Slice(&scratch[..n]);
+                self.call_protocol(|protocol| deliver(protocol, Takes::Encrypted, received))
+            }
+            Err(error) => {
+                loop_.scratch.set(scratch);
+                return match self.not_received(&error) {
+                    Ok(_) => Ok(()),
+                    Err(raised) => self.fatal("Fatal read error on socket transport", raised),
+                };
+            }
+        };
+        loop_.scratch.set(scratch);
+        if let Err(raised) = told {
+            return self.fatal("Fatal error: protocol.buffer_updated() call failed.", raised);
+        }
+        self.read_on();
+        Ok(())
     }
 
     fn not_received(&self, error: &io::Error) -> Res<Received> {
@@ -169,8 +212,10 @@ impl Ref<StreamTransport> {
     pub(super) fn salvage_received(&self) -> Res<()> {
         let mut total = 0;
         while total < SALVAGE_LIMIT && self.fd.get() >= 0 {
-            let told =
-                if self.buffered.get() { self.salvage_buffer() } else { self.salvage_chunk() };
+            let told = match self.takes.get() {
+                Takes::IntoBuffer => self.salvage_buffer(),
+                takes => self.salvage_chunk(takes),
+            };
             match told {
                 Ok(0) => break,
                 Ok(n) => total += n,
@@ -182,12 +227,12 @@ impl Ref<StreamTransport> {
         Ok(())
     }
 
-    fn salvage_chunk(&self) -> Res<usize> {
+    fn salvage_chunk(&self, takes: Takes) -> Res<usize> {
         let mut chunk = vec![0; READ_SIZE];
         let n = socket::recv(self.lent()?, &mut chunk).unwrap_or(0);
         if n > 0 {
-            let data = bytes::from_slice(&chunk[..n])?;
-            self.call_protocol(|protocol| protocol.method1(&names::get().data_received, &data))?;
+            let received = receiver::Received::Slice(&chunk[..n]);
+            self.call_protocol(|protocol| deliver(protocol, takes, received))?;
         }
         Ok(n)
     }

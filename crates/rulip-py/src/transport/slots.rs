@@ -69,12 +69,11 @@ pub(crate) fn build() -> Res<Obj> {
             Ok(Obj::bool(this.is_closing()))
         }),
         noargs(c"pause_reading", c"Stop calling data_received.", |this: &This| {
-            let _changed = this.stream.borrow_mut().pause_reading();
+            this.pause_reading();
             Ok(Obj::none())
         }),
         noargs(c"resume_reading", c"Call data_received again.", |this: &This| {
-            let duty = this.stream.borrow_mut().resume_reading();
-            this.read_if(duty);
+            this.resume_reading();
             Ok(Obj::none())
         }),
         noargs(c"is_reading", c"Return True if neither paused nor closing.", |this: &This| {

@@ -19,7 +19,6 @@ use rulip_engine::sys::socket;
 use rulip_engine::transport::{CloseDuty, ReadDuty, Stream};
 use rulip_engine::{Readiness, Token};
 
-use crate::ffi::bytes::Bytes;
 use crate::ffi::context::{self, Entered};
 use crate::ffi::descriptor;
 use crate::ffi::error::FirstError;
@@ -27,7 +26,9 @@ use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::loop_state::{Job, LoopState};
+use crate::transport::chunk::Chunk;
 use crate::transport::extra_info::Addresses;
+use crate::transport::receiver::Takes;
 use crate::watcher::Target;
 use crate::{imports, names};
 
@@ -48,14 +49,14 @@ pub(crate) enum Socket {
 /// The body of `_rulip.Transport`.
 pub(crate) struct StreamTransport {
     pub(super) loop_: RefSlot<LoopState>,
-    pub(super) stream: RefCell<Stream<Bytes>>,
+    pub(super) stream: RefCell<Stream<Chunk>>,
     pub(super) socket: RefCell<Socket>,
     /// The descriptor's number; -1 once closed.
     pub(super) fd: Cell<RawFd>,
     pub(super) token: Cell<Option<Token>>,
     pub(super) protocol: Slot,
-    /// The protocol is an `asyncio.BufferedProtocol`.
-    pub(super) buffered: Cell<bool>,
+    /// How the protocol takes bytes.
+    pub(super) takes: Cell<Takes>,
     /// Every callback of this connection runs in it.
     pub(super) context: Slot,
     /// A future for whoever waits for `connection_made`.
@@ -186,7 +187,7 @@ impl StreamTransport {
             fd: Cell::new(parts.fd),
             token: Cell::new(None),
             protocol: Slot::empty(),
-            buffered: Cell::new(false),
+            takes: Cell::new(Takes::Bytes),
             context: Slot::new(Some(context::copy_current()?)),
             waiter: Slot::new(parts.waiter),
             extra: Slot::new(parts.extra),
@@ -217,7 +218,7 @@ impl StreamTransport {
     }
 
     pub(crate) fn set_protocol(&self, protocol: &Obj) -> Res<()> {
-        self.buffered.set(protocol.is_instance(&imports::get().buffered_protocol_class)?);
+        self.takes.set(Takes::of(protocol)?);
         self.protocol.set(Some(protocol.clone()));
         Ok(())
     }
@@ -228,6 +229,12 @@ impl StreamTransport {
 
     pub(crate) fn clear_unflushed(&self) {
         self.unflushed.set(false);
+    }
+
+    /// Somebody put attributes of his own on the instance.
+    #[inline]
+    pub(crate) fn has_dict(&self) -> bool {
+        !self.dict.get().is_null()
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use rulip_engine::sys::socket;
 use rulip_engine::transport::{Drained, EofDuty, FlowEvent, WriteDuty};
 
+use super::chunk::Chunk;
 use super::stream::StreamTransport;
 use crate::ffi::bytes::{self, Bytes};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
@@ -31,6 +32,13 @@ impl Ref<StreamTransport> {
         };
         self.check_may_write("write")?;
         let len = chunk.as_ref().len();
+        let duty = self.stream.borrow_mut().write(chunk.into());
+        self.after_write(duty, len)
+    }
+
+    /// A chunk of TLS records: what could forbid a write was asked above.
+    pub(crate) fn write_chunk(&self, chunk: Chunk) -> Res<()> {
+        let len = chunk.as_ref().len();
         let duty = self.stream.borrow_mut().write(chunk);
         self.after_write(duty, len)
     }
@@ -47,7 +55,7 @@ impl Ref<StreamTransport> {
         self.check_may_write("writelines")?;
         for chunk in owned {
             let len = chunk.as_ref().len();
-            let duty = self.stream.borrow_mut().write(chunk);
+            let duty = self.stream.borrow_mut().write(chunk.into());
             self.after_write(duty, len)?;
         }
         Ok(())
@@ -71,7 +79,7 @@ impl Ref<StreamTransport> {
     }
 
     #[inline]
-    fn after_write(&self, duty: WriteDuty<Bytes>, len: usize) -> Res<()> {
+    fn after_write(&self, duty: WriteDuty<Chunk>, len: usize) -> Res<()> {
         match duty {
             WriteDuty::Deferred => self.flush_at_end_of_turn(len),
             WriteDuty::FlushNow => self.flush(),
@@ -131,7 +139,7 @@ impl Ref<StreamTransport> {
         Ok(())
     }
 
-    fn send_queued(&self, spent: &mut Vec<Bytes>) -> io::Result<()> {
+    fn send_queued(&self, spent: &mut Vec<Chunk>) -> io::Result<()> {
         while self.stream.borrow().wants_flush() {
             let Ok(fd) = self.lent() else {
                 return Err(io::Error::from(io::ErrorKind::NotConnected));
