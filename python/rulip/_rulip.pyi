@@ -12,8 +12,10 @@ Times and delays are seconds on the monotonic clock. A slash marks what is taken
 
 import asyncio
 import socket
+import ssl
 import sys
 from asyncio.constants import _SendfileMode
+from asyncio.sslproto import SSLProtocol, SSLProtocolState, _SSLProtocolTransport
 from asyncio.tasks import gather as gather
 from asyncio.tasks import shield as shield
 from asyncio.tasks import wait_for as wait_for
@@ -49,6 +51,8 @@ __all__ = [
     "Handle",
     "ReadPipeTransport",
     "Sleep",
+    "TLSProtocol",
+    "TLSTransport",
     "Task",
     "TaskGroup",
     "Timeout",
@@ -60,6 +64,7 @@ __all__ = [
     "_pending_tasks",
     "_set_datagram_transport_class",
     "_set_read_pipe_transport_class",
+    "_set_tls_classes",
     "_set_transport_class",
     "_set_write_pipe_transport_class",
     "create_task",
@@ -713,6 +718,144 @@ class WritePipeTransport(asyncio.WriteTransport):
     def _fatal_error(self, exc: BaseException, message: str = ..., /) -> None:
         """Report an error to the loop's exception handler and close."""
 
+@final
+class TLSTransport(asyncio.Transport):
+    """A TLS stream transport. The loop makes it; it cannot be made by a call."""
+
+    @property
+    def _ssl_protocol(self) -> TLSProtocol | None:
+        """The protocol of the transport below; None once closed twice."""
+    @property
+    def _sslcontext(self) -> ssl.SSLContext | None:
+        """The SSLContext; None once closed twice."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The event loop."""
+    @property
+    def _closed(self) -> bool:
+        """Whether close() was called, or the connection is lost."""
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""
+    @property
+    def _start_tls_compatible(self) -> bool:
+        """True: loop.start_tls() accepts this transport."""
+    @_start_tls_compatible.setter
+    def _start_tls_compatible(self, value: object, /) -> None: ...
+    @property
+    def _sendfile_compatible(self) -> _SendfileMode:
+        """How sendfile may be done."""
+    def __del__(self) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview[Any], /) -> None:
+        """Write bytes without blocking; TypeError for no bytes."""
+    def writelines(self, chunks: Iterable[bytes | bytearray | memoryview[Any]], /) -> None:
+        """Write several chunks of bytes, as write() does with each."""
+    def write_eof(self) -> Never:
+        """Raise NotImplementedError."""
+    def can_write_eof(self) -> Literal[False]:
+        """Return False."""
+    def close(self) -> None:
+        """Close once what is buffered is sent, and the peer was told."""
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+    def is_closing(self) -> bool:
+        """Return True if closing or closed."""
+    def pause_reading(self) -> None:
+        """Stop calling data_received()."""
+    def resume_reading(self) -> None:
+        """Call data_received() again."""
+    def is_reading(self) -> bool:
+        """Return True unless paused."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Switch to another protocol."""
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol."""
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known: "ssl_object", "cipher", "peercert", "tls_truncated", ..."""
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait, above what the transport below has."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the (low, high) water marks of writing, in bytes."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks of writing, in bytes; ValueError unless 0 <= low <= high."""
+    def get_read_buffer_size(self) -> int:
+        """Return how many bytes wait to be decrypted."""
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """Return the (low, high) water marks of reading, in bytes."""
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks of reading, in bytes; ValueError unless 0 <= low <= high."""
+    def _force_close(self, exc: BaseException | None, /) -> None:
+        """Close at once, with an error for connection_lost()."""
+    def _test__append_write_backlog(self, data: bytes, /) -> None:
+        """Let bytes wait as if they could not be encrypted yet."""
+
+@final
+class TLSProtocol(asyncio.BufferedProtocol):
+    """The protocol that a TLS transport is to the transport below it."""
+
+    @property
+    def _app_transport(self) -> TLSTransport | None:
+        """What the program holds; None once lost."""
+    @property
+    def _app_protocol(self) -> asyncio.BaseProtocol | None:
+        """The program's protocol; None once lost."""
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        """The transport below; None once lost."""
+    @property
+    def _loop(self) -> EventLoop | None:
+        """The event loop."""
+    @property
+    def _sslobj(self) -> ssl.SSLObject:
+        """Whose methods do the handshake and the shutdown."""
+    @property
+    def _sslcontext(self) -> ssl.SSLContext:
+        """The SSLContext."""
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What get_extra_info() knows that the transport below does not."""
+    @property
+    def _waiter(self) -> asyncio.Future[None] | None:
+        """Who waits for the handshake."""
+    @property
+    def _server_side(self) -> bool:
+        """Whether it is a server's."""
+    @property
+    def _server_hostname(self) -> str | None:
+        """The host name asked for."""
+    @property
+    def _state(self) -> SSLProtocolState:
+        """Where the connection is."""
+    @property
+    def _way(self) -> Literal["openssl", "memory_bio"]:
+        """How data goes."""
+    def connection_made(self, transport: asyncio.BaseTransport, /) -> None:
+        """Begin the handshake."""
+    def connection_lost(self, exc: BaseException | None, /) -> None:
+        """Tell the program's protocol, from a turn of its own."""
+    def data_received(self, data: bytes, /) -> None:
+        """Take records."""
+    def get_buffer(self, sizehint: int, /) -> memoryview:
+        """Return memory for records."""
+    def buffer_updated(self, nbytes: int, /) -> None:
+        """Take records from that memory."""
+    def eof_received(self) -> bool | None:
+        """Take TCP's end; True if the transport is to stay open."""
+    def pause_writing(self) -> None:
+        """Keep records until resume_writing()."""
+    def resume_writing(self) -> None:
+        """Write what was kept."""
+    def _check_handshake_timeout(self) -> None:
+        """Fail if the handshake is not over."""
+    def _check_shutdown_timeout(self) -> None:
+        """Close at once if the shutdown is not over."""
+    def _do_read(self) -> None:
+        """Read what there is."""
+    def _resume(self) -> None:
+        """Go on after resume_reading()."""
+    def _store(self, data: bytes, /) -> None:
+        """Keep records that came before the handshake."""
+
 @disjoint_base
 class EventLoop:
     """The native half of rulip.Loop: turns, timers, tasks, watched descriptors."""
@@ -881,9 +1024,29 @@ class EventLoop:
         """Accept connections on a listening socket, at most `backlog` of them per turn."""
     def _stop_accept(self, sock: socket.socket, /) -> bool:
         """Stop accepting on a listening socket; return whether it was accepting."""
+    def _make_tls_protocol(
+        self,
+        app_protocol: asyncio.BaseProtocol | None,
+        sslcontext: ssl.SSLContext,
+        sslobj: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        waiter: asyncio.Future[None] | None,
+        call_connection_made: bool,
+        handshake_timeout: float,
+        shutdown_timeout: float,
+        way: str,
+        /,
+    ) -> TLSProtocol:
+        """Make the protocol of a TLS connection, and its transport."""
 
 def _pending_tasks(loop: EventLoop) -> list[Task[Any]]:
     """The native tasks of a loop that are not done. Thread: any; TypeError for another loop."""
+
+def _set_tls_classes(
+    transport_class: type[_SSLProtocolTransport], protocol_class: type[SSLProtocol]
+) -> None:
+    """The classes that TLS transports and their protocols answer; called once, by the package."""
 
 def _set_transport_class(cls: type[asyncio.Transport]) -> None:
     """The class that transports answer as their own; called once, by the package."""

@@ -38,6 +38,22 @@ def recorder(request: pytest.FixtureRequest) -> type[Recording]:
     return RECORDERS[request.param]
 
 
+@pytest.fixture(params=["openssl", "memory_bio"])
+def tls_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways that rulip's TLS data may go; asyncio has one (see below)."""
+    way: str = request.param
+    monkeypatch.setenv("RULIP_TLS", way)
+    return way
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def is_twin(item: pytest.Item) -> bool:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        return params.get("loop_name") == "asyncio" and params.get("tls_way") == "memory_bio"
+
+    items[:] = [item for item in items if not is_twin(item)]
+
+
 @pytest.fixture(params=["own", "stock", "python"])
 def make_task(
     request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop

@@ -189,7 +189,8 @@ pub fn unsafe_places(sources: &[Source], exceptions: &Exceptions) -> Vec<Violati
             .collect();
         lines.dedup();
         if !lines.is_empty() && !exceptions.excuse("unsafe", &source.path) {
-            let what = "unsafe code belongs into sys, sync, ffi, buffer.rs or slots.rs";
+            let what =
+                "unsafe code belongs into sys, sync, ffi, buffer.rs, tls/openssl or slots.rs";
             violations.extend(lines.iter().map(|line| Violation::new(source, *line, what)));
         }
     }
@@ -201,7 +202,9 @@ fn may_be_unsafe(path: &str) -> bool {
         return matches!(module_of(below), "sys" | "sync");
     }
     if let Some(below) = path.strip_prefix(BORDER) {
-        return matches!(module_of(below), "ffi" | "buffer") || below.ends_with("/slots.rs");
+        return matches!(module_of(below), "ffi" | "buffer")
+            || below.starts_with("tls/openssl/")
+            || below.ends_with("/slots.rs");
     }
     false
 }
