@@ -318,7 +318,9 @@ fn empty_doorbell(this: &This) -> Res<()> {
     if numbers.is_empty() {
         return Ok(());
     }
-    this.as_obj().method1(&crate::names::get().signals_rang, &crate::ffi::bytes::from_slice(&numbers)?).map(drop)
+    this.as_obj()
+        .method1(&crate::names::get().signals_rang, &crate::ffi::bytes::from_slice(&numbers)?)
+        .map(drop)
 }
 
 /// `_shutdown()`: lets go of everything. Idempotent.

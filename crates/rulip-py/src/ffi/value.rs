@@ -334,16 +334,6 @@ impl Drop for WritableBuffer {
     }
 }
 
-/// Whether it is bytes, a bytearray or a memoryview.
-pub(crate) fn is_bytes_like(obj: &Obj) -> bool {
-    // SAFETY: a live object.
-    unsafe {
-        c::PyBytes_Check(obj.as_ptr()) != 0
-            || c::PyByteArray_Check(obj.as_ptr()) != 0
-            || c::PyMemoryView_Check(obj.as_ptr()) != 0
-    }
-}
-
 /// `memoryview(obj).cast("B")`.
 pub(crate) fn bytes_view(obj: &Obj) -> Res<Obj> {
     // SAFETY: a live object; an owned result or an exception.
