@@ -38,7 +38,6 @@ names! {
     context = c"context",
     call_at = c"call_at",
     call_later = c"call_later",
-    cancelled = c"cancelled",
     cancelling = c"cancelling",
     cr_await = c"cr_await",
     create_task = c"create_task",
