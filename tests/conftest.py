@@ -16,6 +16,8 @@ A behaviour test takes one of these and nothing else from this file:
     def test_e(run, aio): ...                aio.gather() etc.: asyncio's names, or rulip's own
 
 `@pytest.mark.loops("rulip")` restricts a test (or, as `pytestmark`, a module) to one loop.
+`@pytest.mark.crossings` adds two: rulip's own names on asyncio's loop ("crossed"), and asyncio's
+tasks on rulip's loop ("foreign").
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ import pytest
 T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS = ("asyncio", "rulip")
+CROSSINGS = ("crossed", "foreign")
 THREAD_PATIENCE = 10.0  # seconds; a worker told to stop may still be on its way out
 
 _call_passed = pytest.StashKey[bool]()
@@ -48,6 +51,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     names = marker.args if marker is not None else LOOPS
     if not names or not set(names) <= set(LOOPS):
         raise pytest.UsageError(f"{metafunc.definition.nodeid}: loops{names!r}: pick from {LOOPS}")
+    if metafunc.definition.get_closest_marker("crossings") is not None:
+        names += CROSSINGS
     metafunc.parametrize("loop_name", names, indirect=True)
 
 
@@ -80,6 +85,11 @@ def on_rulip(loop_name: str) -> bool:
     return loop_name == "rulip"
 
 
+def _with_asyncios_tasks(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
+    return loop
+
+
 @pytest.fixture
 def aio(loop_name: str) -> Any:
     """asyncio's names: the module itself, or as install() would leave it, without installing."""
@@ -94,10 +104,13 @@ def aio(loop_name: str) -> Any:
 @pytest.fixture
 def loop_factory(request: pytest.FixtureRequest, loop_name: str) -> Iterator[LoopFactory]:
     """Makes loops of the kind under test; whoever calls it closes what it gets."""
-    if loop_name == "rulip":
+    new_loop: LoopFactory
+    if loop_name in ("rulip", "foreign"):
         import rulip
 
-        new_loop: LoopFactory = rulip.new_event_loop
+        new_loop = rulip.new_event_loop
+        if loop_name == "foreign":
+            new_loop = lambda: _with_asyncios_tasks(rulip.new_event_loop())  # noqa: E731
     else:
         new_loop = asyncio.SelectorEventLoop
 

@@ -26,8 +26,17 @@ if _sys.platform != "linux":
     )
 
 from ._rulip import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
     Future,
     Handle,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    Semaphore,
     Task,
     TaskGroup,
     Timeout,
@@ -49,11 +58,20 @@ if _TYPE_CHECKING:
     from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoopPolicy",
     "Future",
     "Handle",
+    "LifoQueue",
+    "Lock",
     "Loop",
+    "PriorityQueue",
+    "Queue",
     "Runner",
+    "Semaphore",
     "Task",
     "TaskGroup",
     "Timeout",

@@ -9,6 +9,7 @@ import asyncio
 import asyncio.coroutines
 import sys
 from collections.abc import Callable
+from typing import Any
 
 #: The oldest Python that rulip runs on.
 OLDEST_PYTHON = (3, 11)
@@ -69,6 +70,17 @@ def _stop_iteration_is_wrapped() -> bool:
     future._log_traceback = False
     return True
 
+
+#: Semaphore.acquire() wakes as many waiters as there are permits for, not just one. Releases within
+#: 3.11 and 3.12 differ, in this and in what follows: the classes are asked.
+_semaphore: Any = asyncio.Semaphore(0)
+SEMAPHORE_WAKES_ALL_ALLOWED: bool = _semaphore._wake_up_next() is not None
+
+#: Condition.wait() notifies another waiter when it fails.
+CONDITION_HANDS_ON = hasattr(asyncio.Condition, "_notify")
+
+#: Condition.wait() raises the cancellation that it was sent, not a new one.
+CONDITION_RERAISES = "err" in asyncio.Condition.wait.__code__.co_varnames
 
 #: Future.set_exception(StopIteration()) stores a RuntimeError instead of raising TypeError.
 STOP_ITERATION_IS_WRAPPED = _stop_iteration_is_wrapped()

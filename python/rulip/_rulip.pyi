@@ -45,11 +45,20 @@ from _typeshed import FileDescriptorLike, ReadableBuffer
 from typing_extensions import disjoint_base
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
     "DatagramTransport",
+    "Event",
     "EventLoop",
     "Future",
     "Handle",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
     "ReadPipeTransport",
+    "Semaphore",
     "Sleep",
     "TLSProtocol",
     "TLSTransport",
@@ -58,6 +67,7 @@ __all__ = [
     "Timeout",
     "TimerHandle",
     "Transport",
+    "Waiter",
     "WritePipeTransport",
     "_GatheringFuture",
     "__version__",
@@ -281,6 +291,195 @@ class Task(Future[_T_co], asyncio.Task[_T_co]):  # type: ignore[misc, type-var]
         """Print the stack or the traceback, by default to sys.stderr."""
     def task_wakeup(self, future: Any, /) -> None:
         """Step the task: what it awaited is done."""
+
+@final
+class Waiter(Coroutine[Any, Any, _T_co]):
+    """What the methods of locks and queues return: a coroutine, to be awaited once."""
+
+    __name__: str
+    __qualname__: str
+
+    @property
+    def cr_await(self) -> object:
+        """What it awaits, None where that is no Python object."""
+    @property
+    def cr_frame(self) -> None:
+        """None: it has no Python frame."""
+    @property
+    def cr_running(self) -> bool:
+        """Whether it runs."""
+    def __del__(self) -> None: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def __iter__(self) -> Generator[Any, Any, _T_co]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any:
+        """Advance; the value is ignored. RuntimeError if it was awaited to its end already."""
+    @overload
+    def throw(
+        self,
+        typ: type[BaseException],
+        val: BaseException | object = ...,
+        tb: TracebackType | None = ...,
+        /,
+    ) -> Any:
+        """Raise the exception at the await."""
+    @overload
+    def throw(
+        self, typ: BaseException, val: None = None, tb: TracebackType | None = ..., /
+    ) -> Any: ...
+    def close(self) -> None:
+        """End it."""
+    def cancel(self, msg: object = None) -> bool:
+        """Cancel the wait."""
+    def done(self) -> bool:
+        """Return True if the wait is over."""
+    def cancelled(self) -> bool:
+        """Return True if the wait was cancelled."""
+    def set_result(self, result: object, /) -> None:
+        """Wake it; the value is ignored."""
+
+class Lock(asyncio.Lock):
+    """A lock for tasks."""
+
+    def __init__(self) -> None: ...
+    def locked(self) -> bool:
+        """Return True if the lock is held."""
+    def acquire(self) -> Waiter[Literal[True]]:
+        """Wait until the lock is free, and take it; return True."""
+    def release(self) -> None:
+        """Free the lock, and wake the first that waits for it."""
+    def __aenter__(self) -> Waiter[None]:
+        """Acquire the lock."""
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Waiter[None]:
+        """Release the lock."""
+
+class Event(asyncio.Event):
+    """A flag that tasks wait for."""
+
+    def __init__(self) -> None: ...
+    def is_set(self) -> bool:
+        """Return True if the flag is set."""
+    def set(self) -> None:
+        """Set the flag, and wake all that wait for it."""
+    def clear(self) -> None:
+        """Reset the flag."""
+    def wait(self) -> Waiter[Literal[True]]:
+        """Wait until the flag is set; return True."""
+
+class Condition(asyncio.Condition):
+    """Waiting for a notification, with a lock."""
+
+    def __init__(self, lock: asyncio.Lock | None = None) -> None: ...
+    def locked(self) -> bool:
+        """Return True if the lock is held."""
+    def acquire(self) -> Waiter[Literal[True]]:
+        """Acquire the lock."""
+    def release(self) -> None:
+        """Release the lock."""
+    def wait(self) -> Waiter[Literal[True]]:
+        """Release the lock until notified; return True."""
+    def wait_for(self, predicate: Callable[[], _T]) -> Waiter[_T]:
+        """Wait until the predicate is true; return what it returned."""
+    def notify(self, n: int = 1) -> None:
+        """Wake n that wait (one)."""
+    def notify_all(self) -> None:
+        """Wake all that wait."""
+    def __aenter__(self) -> Waiter[None]:
+        """Acquire the lock."""
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Waiter[None]:
+        """Release the lock."""
+
+class Semaphore(asyncio.Semaphore):
+    """A counter of permits that tasks wait for."""
+
+    def __init__(self, value: int = 1) -> None: ...
+    def locked(self) -> bool:
+        """Return True if acquire() would wait."""
+    def acquire(self) -> Waiter[Literal[True]]:
+        """Wait for a permit, and take it; return True."""
+    def release(self) -> None:
+        """Give a permit back, to the first that waits for one."""
+    def __aenter__(self) -> Waiter[None]:
+        """Acquire a permit."""
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Waiter[None]:
+        """Give the permit back."""
+
+class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
+    """A semaphore that never has more permits than it began with."""
+
+class Barrier(asyncio.Barrier):
+    """Tasks wait for each other."""
+
+    def __init__(self, parties: int) -> None: ...
+    def wait(self) -> Waiter[int]:
+        """Wait for the others; return the order of arrival."""
+    def reset(self) -> Waiter[None]:
+        """Send those that wait away with an error."""
+    def abort(self) -> Waiter[None]:
+        """Break the barrier, for good."""
+    def __aenter__(self) -> Waiter[int]:  # type: ignore[override]
+        """Wait for the others."""
+    def __aexit__(self, *args: object) -> Waiter[None]:
+        """Do nothing."""
+    @property
+    def parties(self) -> int:
+        """How many tasks complete the barrier."""
+    @property
+    def n_waiting(self) -> int:
+        """How many tasks wait."""
+    @property
+    def broken(self) -> bool:
+        """Whether it was aborted."""
+
+class Queue(asyncio.Queue[_T]):
+    """Items handed from task to task."""
+
+    def __init__(self, maxsize: int = 0) -> None: ...
+    @property
+    def maxsize(self) -> int:
+        """How many items are allowed; 0: any number."""
+    def qsize(self) -> int:
+        """Return how many items there are."""
+    def empty(self) -> bool:
+        """Return True if there are no items."""
+    def full(self) -> bool:
+        """Return True if there are maxsize items."""
+    def put(self, item: _T) -> Waiter[None]:
+        """Wait for a place, and put the item."""
+    def put_nowait(self, item: _T) -> None:
+        """Put the item, or raise QueueFull."""
+    def get(self) -> Waiter[_T]:
+        """Wait for an item, and return it."""
+    def get_nowait(self) -> _T:
+        """Return an item, or raise QueueEmpty."""
+    def task_done(self) -> None:
+        """Report that an item is done with."""
+    def join(self) -> Waiter[None]:
+        """Wait until all items are done with."""
+    if sys.version_info >= (3, 13):
+        def shutdown(self, immediate: bool = False) -> None:
+            """Let put() and get() raise QueueShutDown from now on."""
+
+class PriorityQueue(Queue[_T], asyncio.PriorityQueue[_T]):  # type: ignore[type-var]
+    """Items handed from task to task, the lowest first."""
+
+class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
+    """Items handed from task to task, the latest first."""
 
 @final
 class Sleep(Coroutine[Any, Any, _T_co]):

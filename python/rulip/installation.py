@@ -26,6 +26,12 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.tasks", "rulip._rulip", ("gather", "shield", "wait_for")),
     ("asyncio.taskgroups", "rulip._rulip", ("TaskGroup",)),
     ("asyncio.timeouts", "rulip._rulip", ("Timeout", "timeout", "timeout_at")),
+    (
+        "asyncio.locks",
+        "rulip._rulip",
+        ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
+    ),
+    ("asyncio.queues", "rulip._rulip", ("LifoQueue", "PriorityQueue", "Queue")),
 )
 
 _lock = threading.Lock()

@@ -120,6 +120,35 @@ pub(crate) struct Imports {
     /// `BlockingIOError`, `InterruptedError`.
     pub(crate) blocking_io_error: Obj,
     pub(crate) interrupted_error: Obj,
+    /// `ValueError`.
+    pub(crate) value_error: Obj,
+    /// `collections.deque`.
+    pub(crate) deque: Obj,
+    /// `heapq.heappush` and `heapq.heappop`.
+    pub(crate) heappush: Obj,
+    pub(crate) heappop: Obj,
+    /// asyncio's primitives, which ours stand for, and their exceptions.
+    pub(crate) lock_class: Obj,
+    pub(crate) event_class: Obj,
+    pub(crate) condition_class: Obj,
+    pub(crate) semaphore_class: Obj,
+    pub(crate) bounded_semaphore_class: Obj,
+    pub(crate) barrier_class: Obj,
+    pub(crate) barrier_state_class: Obj,
+    pub(crate) broken_barrier_error: Obj,
+    pub(crate) queue_class: Obj,
+    pub(crate) priority_queue_class: Obj,
+    pub(crate) lifo_queue_class: Obj,
+    pub(crate) queue_full: Obj,
+    pub(crate) queue_empty: Obj,
+    /// From 3.13 on.
+    pub(crate) queue_shut_down: Option<Obj>,
+    /// `Semaphore.acquire()` wakes as many as there are permits for, not just one.
+    pub(crate) semaphore_wakes_all_allowed: bool,
+    /// `Condition.wait()` notifies another one when it fails.
+    pub(crate) condition_hands_on: bool,
+    /// `Condition.wait()` raises the cancellation it got, not a new one.
+    pub(crate) condition_reraises: bool,
 }
 
 fn find(module: &std::ffi::CStr, name: &str) -> Res<Obj> {
@@ -212,6 +241,28 @@ impl Imports {
             os_error: find(c"builtins", "OSError")?,
             blocking_io_error: find(c"builtins", "BlockingIOError")?,
             interrupted_error: find(c"builtins", "InterruptedError")?,
+            value_error: find(c"builtins", "ValueError")?,
+            deque: find(c"collections", "deque")?,
+            heappush: find(c"heapq", "heappush")?,
+            heappop: find(c"heapq", "heappop")?,
+            lock_class: find(c"asyncio.locks", "Lock")?,
+            event_class: find(c"asyncio.locks", "Event")?,
+            condition_class: find(c"asyncio.locks", "Condition")?,
+            semaphore_class: find(c"asyncio.locks", "Semaphore")?,
+            bounded_semaphore_class: find(c"asyncio.locks", "BoundedSemaphore")?,
+            barrier_class: find(c"asyncio.locks", "Barrier")?,
+            barrier_state_class: find(c"asyncio.locks", "_BarrierState")?,
+            broken_barrier_error: find(c"asyncio.exceptions", "BrokenBarrierError")?,
+            queue_class: find(c"asyncio.queues", "Queue")?,
+            priority_queue_class: find(c"asyncio.queues", "PriorityQueue")?,
+            lifo_queue_class: find(c"asyncio.queues", "LifoQueue")?,
+            queue_full: find(c"asyncio.queues", "QueueFull")?,
+            queue_empty: find(c"asyncio.queues", "QueueEmpty")?,
+            queue_shut_down: call::import(c"asyncio.queues")?
+                .attr_opt(&value::str("QueueShutDown")?)?,
+            semaphore_wakes_all_allowed: compat("SEMAPHORE_WAKES_ALL_ALLOWED")?,
+            condition_hands_on: compat("CONDITION_HANDS_ON")?,
+            condition_reraises: compat("CONDITION_RERAISES")?,
         })
     }
 }
@@ -227,6 +278,11 @@ fn has_inner_function(name: &str, inner: &str) -> Res<bool> {
         }
     }
     Ok(false)
+}
+
+/// A constant of `rulip._compat`.
+fn compat(name: &str) -> Res<bool> {
+    find(c"rulip._compat", name)?.is_true()
 }
 
 /// Whether this Python's futures wrap `StopIteration` instead of refusing it.

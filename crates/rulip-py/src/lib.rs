@@ -2,7 +2,7 @@
 //!
 //! The only crate that knows CPython. Layers, lowest first: `ffi` (what PyO3 lacks), `names`, `imports`, `error`;
 //! then the hot types, which are one state machine in four modules, `handle`, `loop_state`, `future`,
-//! `task`; then `tls` and `transport`, which know each other; then `event_loop`. Everything runs attached to the interpreter, on the
+//! `task`; then `locks`, `queues`, `tls` and `transport`, which know each other; then `event_loop`. Everything runs attached to the interpreter, on the
 //! thread that runs the loop unless a function says otherwise.
 //!
 //! Two rules: the engine never calls out, and nothing of ours is borrowed while Python runs or a
@@ -19,9 +19,11 @@ pub(crate) mod gather;
 pub(crate) mod handle;
 pub(crate) mod immediate;
 pub(crate) mod imports;
+pub(crate) mod locks;
 pub(crate) mod loop_state;
 pub(crate) mod names;
 pub(crate) mod observers;
+pub(crate) mod queues;
 pub(crate) mod rare;
 pub(crate) mod shield;
 pub(crate) mod task;
@@ -49,7 +51,10 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         shield::build()?;
         timeouts::wait_for::build()?;
         transport::listener::build()?;
-        Ok(vec![
+        let waiter = task::waiter::slots::build()?;
+        let mut exports = locks::build()?;
+        exports.extend(queues::slots::build()?);
+        exports.extend([
             ("Handle", handle),
             ("TimerHandle", timer_handle),
             #[cfg(Py_3_14)]
@@ -58,6 +63,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
             ("Task", task),
             ("_GatheringFuture", gather::slots::build()?),
             ("Sleep", task::sleep::build()?),
+            ("Waiter", waiter),
             ("Transport", transport::slots::build()?),
             ("DatagramTransport", transport::datagram_slots::build()?),
             ("ReadPipeTransport", transport::pipe_slots::build_reader()?),
@@ -137,7 +143,8 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_set_write_pipe_transport_class(cls)\n--\n\nThe same for the writing ends of pipes.",
                 transport::pipe_slots::set_writer_class,
             ))?),
-        ])
+        ]);
+        Ok(exports)
     })();
     let exports: Vec<(&str, ffi::Obj)> = exports.map_err(ffi::error::to_pyo3)?;
     for (name, object) in exports {

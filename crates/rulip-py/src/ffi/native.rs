@@ -56,6 +56,12 @@ impl TypeCell {
         self.ptr.store(ptr, Ordering::Relaxed);
     }
 
+    /// Whether an object is of exactly this type.
+    #[inline]
+    pub(crate) fn is_type_of(&self, obj: &Obj) -> bool {
+        obj.type_ptr() == self.ptr()
+    }
+
     /// The type as an object.
     pub(crate) fn obj(&self) -> Obj {
         // SAFETY: set at module initialisation and never freed.

@@ -118,6 +118,12 @@ pub(crate) fn take_raw(field: &std::cell::Cell<*mut c::PyObject>) -> Option<Obj>
     (!ptr.is_null()).then(|| unsafe { Obj::from_owned_unchecked(ptr) })
 }
 
+/// A new reference to what stands in such a field.
+pub(crate) fn borrowed(field: *mut c::PyObject) -> Option<Obj> {
+    // SAFETY: such a field is null or owns a reference to a live object.
+    (!field.is_null()).then(|| unsafe { Obj::from_borrowed(field) })
+}
+
 impl Clone for Obj {
     #[inline]
     fn clone(&self) -> Self {

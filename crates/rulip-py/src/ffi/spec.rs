@@ -9,6 +9,7 @@ use pyo3::ffi as c;
 use super::error::{Raised, Res};
 use super::native::{Native, TypeCell, clear, dealloc, finalize, traverse};
 use super::object::Obj;
+use super::value;
 
 /// A type under construction.
 pub(crate) struct TypeSpec {
@@ -163,4 +164,46 @@ pub(crate) fn module_function(definition: c::PyMethodDef) -> Res<Obj> {
             std::ptr::null_mut(),
         ))
     }
+}
+
+/// A Python class that is a native type and derives from the class it stands for, too:
+/// `class name(*bases)`, with nothing of its own but the methods of the native type, which must be
+/// `own`: CPython calls a method without detours only where it belongs to the very class of `self`.
+pub(crate) fn public_class(
+    name: &str,
+    bases: &[&Obj],
+    own: Option<&TypeCell>,
+    public: &TypeCell,
+) -> Res<Obj> {
+    let namespace = value::dict()?;
+    let doc = value::interned(c"__doc__")?;
+    if let Some(first) = bases.first() {
+        value::dict_set(&namespace, &doc, &first.attr(&doc)?)?;
+    }
+    let module = value::interned(c"rulip._rulip")?;
+    value::dict_set(&namespace, &value::interned(c"__module__")?, &module)?;
+    value::dict_set(&namespace, &value::interned(c"__slots__")?, &value::tuple(&[])?)?;
+    // SAFETY: the type of types is alive.
+    let metaclass = unsafe { Obj::from_borrowed((&raw mut c::PyType_Type).cast()) };
+    let made = metaclass.call(&[&value::str(name)?, &value::tuple(bases)?, &namespace])?;
+    if let Some(own) = own {
+        // SAFETY: a ready type of ours: its table of methods is static and ends with a null.
+        unsafe {
+            let mut method = (*own.ptr()).tp_methods;
+            while !method.is_null() && !(*method).ml_name.is_null() {
+                if (*method).ml_flags & c::METH_CLASS == 0 {
+                    let descriptor = c::PyDescr_NewMethod(made.as_ptr().cast(), method);
+                    let descriptor = Obj::from_owned(descriptor)?;
+                    made.set_attr(
+                        &value::interned(CStr::from_ptr((*method).ml_name))?,
+                        &descriptor,
+                    )?;
+                }
+                method = method.add(1);
+            }
+        }
+    }
+    // The cell owns one reference for ever.
+    public.set(made.clone().into_ptr().cast());
+    Ok(made)
 }

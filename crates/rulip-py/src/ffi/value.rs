@@ -130,6 +130,60 @@ pub(crate) fn as_i64(obj: &Obj) -> Res<i64> {
     }
 }
 
+/// An exact int that fits.
+#[inline]
+pub(crate) fn exact_i64(obj: &Obj) -> Option<i64> {
+    // SAFETY: a live object; of an exact int nothing is called, and no exception is set.
+    unsafe {
+        if c::PyLong_CheckExact(obj.as_ptr()) == 0 {
+            return None;
+        }
+        let mut overflow = 0;
+        let value = c::PyLong_AsLongLongAndOverflow(obj.as_ptr(), &mut overflow);
+        (overflow == 0).then_some(value)
+    }
+}
+
+/// `one OPERATOR other`, for the comparison operators of the C API.
+pub(crate) fn compare(one: &Obj, other: &Obj, operator: Comparison) -> Res<bool> {
+    let code = match operator {
+        Comparison::Less => c::Py_LT,
+        Comparison::LessOrEqual => c::Py_LE,
+        Comparison::Greater => c::Py_GT,
+        Comparison::GreaterOrEqual => c::Py_GE,
+    };
+    // SAFETY: live objects; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyObject_RichCompare(one.as_ptr(), other.as_ptr(), code))? }
+        .is_true()
+}
+
+/// Which comparison.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// `one + other`.
+pub(crate) fn add(one: &Obj, other: &Obj) -> Res<Obj> {
+    // SAFETY: live objects; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PyNumber_Add(one.as_ptr(), other.as_ptr())) }
+}
+
+/// `sequence[i]`.
+pub(crate) fn item(sequence: &Obj, i: usize) -> Res<Obj> {
+    // SAFETY: a live object; an owned result or an exception.
+    unsafe { Obj::from_owned(c::PySequence_GetItem(sequence.as_ptr(), i.cast_signed())) }
+}
+
+/// Whether `class` is a class that derives from `base`.
+pub(crate) fn derives_from(class: *mut c::PyTypeObject, base: &Obj) -> bool {
+    // SAFETY: a live type, and a class that was imported.
+    unsafe { c::PyType_IsSubtype(class, base.as_ptr().cast()) != 0 }
+}
+
 /// The descriptor of an int or of an object with `fileno()`.
 pub(crate) fn as_descriptor(obj: &Obj) -> Res<i32> {
     // SAFETY: a live object.

@@ -1,7 +1,8 @@
 //! `Task`: a coroutine that the loop drives, and the future of its result.
 //!
 //! What lives here: the body, its making, cancelling. Stepping is in `step.rs`, who is current and
-//! who exists in `registry.rs`, `sleep` in `sleep.rs`, the Python face in `slots.rs`.
+//! who exists in `registry.rs`, `sleep` in `sleep.rs`, other
+//! waits in `waiter.rs`, the Python face in `slots.rs`.
 //! Owner thread.
 //!
 //! | the task | `waiter` | in the ready queue |
@@ -18,6 +19,7 @@ pub(crate) mod registry;
 pub(crate) mod sleep;
 pub(crate) mod slots;
 pub(crate) mod step;
+pub(crate) mod waiter;
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -35,6 +37,7 @@ use crate::loop_state::LoopState;
 use crate::names;
 use crate::shield::Shield;
 use crate::task::sleep::Sleep;
+use crate::task::waiter::Waiter;
 use crate::timeouts::wait_for::WaitFor;
 
 /// `slot` of a task that is in no registry.
@@ -362,6 +365,9 @@ fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
     if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
         return Ok(sleep.cancel(message));
     }
+    if let Some(waiter) = Ref::<Waiter>::exact(waiter) {
+        return waiter.cancel(message);
+    }
     let names = names::get();
     waiter.method_kw(&names.cancel, &[], &names.msg, &message.unwrap_or_else(Obj::none))?.is_true()
 }
@@ -393,6 +399,7 @@ pub(crate) fn is_plain_coroutine(obj: &Obj) -> bool {
     send::is_coroutine(obj)
         || Ref::<Sleep>::exact(obj).is_some()
         || Ref::<WaitFor>::exact(obj).is_some()
+        || Ref::<Waiter>::exact(obj).is_some()
 }
 
 /// `a coroutine was expected, got ...`

@@ -10,6 +10,7 @@
 use super::Task;
 use super::registry::{self, Current};
 use super::sleep::Sleep;
+use super::waiter::Waiter;
 use crate::ffi::context::Entered;
 use crate::ffi::send::{self, Step};
 use crate::ffi::{Obj, Raised, Ref, Res};
@@ -68,6 +69,9 @@ fn error_to_throw(task: &Ref<Task>) -> Res<Option<Obj>> {
 
 #[inline]
 fn error_of(waiter: &Obj) -> Res<Option<Obj>> {
+    if let Some(waiter) = Ref::<Waiter>::exact(waiter) {
+        return waiter.cancelled_error();
+    }
     let Some(future) = super::native_future(waiter) else { return Ok(None) };
     match future.state() {
         State::Failed => Ok(future.seen_exception()),
@@ -192,6 +196,12 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
     }
     if let Some(sleep) = Ref::<Sleep>::exact(&yielded)
         && sleep.holds(task)
+    {
+        task.waiter.set(Some(yielded));
+        return cancel_if_asked(task);
+    }
+    if let Some(waiter) = Ref::<Waiter>::exact(&yielded)
+        && waiter.holds(task)
     {
         task.waiter.set(Some(yielded));
         return cancel_if_asked(task);
