@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
@@ -52,7 +51,8 @@ class JetStreamSink:
 
     async def open(self) -> None:
         try:
-            client = await nats.connect(
+            client = self._client = Client()  # close() is to find it, should this be cut short
+            await client.connect(
                 servers=self._servers,
                 allow_reconnect=False,  # the writer does that, and knows what to repeat
                 max_reconnect_attempts=1,
@@ -60,7 +60,6 @@ class JetStreamSink:
                 connect_timeout=5,
                 error_cb=_ignore,
             )
-            self._client = client
             self._context = client.jetstream(timeout=10)
             self._longest = min(LONGEST, client.max_payload - 4096)
             await self._ensure_stream(self._context)
