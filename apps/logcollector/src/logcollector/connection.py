@@ -100,14 +100,14 @@ class Connection(asyncio.BufferedProtocol):
             self._take(pieces, now)
 
     def eof_received(self) -> bool:
+        # asyncio may say it again after reading was paused and resumed.
         self._sender_ended = True
-        if self.ending:
-            return False
-        pieces = self._cutter.finish()
-        if pieces:
-            self._take(pieces, time.time())
-        self.ending = True
-        self.began_line = 0.0
+        if not self.ending:
+            pieces = self._cutter.finish()
+            if pieces:
+                self._take(pieces, time.time())
+            self.ending = True
+            self.began_line = 0.0
         if self._transport.get_extra_info("sslcontext") is not None:
             return False  # TLS has no half-closed state
         self._close_if_answered()

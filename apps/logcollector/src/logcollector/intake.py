@@ -69,6 +69,7 @@ class Intake:
                 self._blocks.extendleft(reversed(batch.blocks))
                 self.lines += batch.lines
                 self.size += batch.size
+                self._stored += batch.forget
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
             raise

@@ -91,6 +91,7 @@ def test_one_queue_for_all_is_shared_fairly(
 def test_who_does_not_read_answers_is_not_read(run: Run, settings: Settings) -> None:
     async def main() -> None:
         async with collecting(settings) as service, Peer(service) as peer:
+            await until(lambda: service.receiver.connections)
             (connection,) = service.receiver.connections
             connection.pause_writing()
             assert connection.held
@@ -99,6 +100,29 @@ def test_who_does_not_read_answers_is_not_read(run: Run, settings: Settings) -> 
             assert service.metrics.received_lines == 0
             connection.resume_writing()
             assert await peer.answers(1) == [b"ok\n"]
+
+    run(main())
+
+
+def test_pausing_after_the_end_does_not_cost_the_answers(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        valve = Valve(monkeypatch)
+        async with collecting(settings) as service, Peer(service) as peer:
+            peer.send(b"a\nb\n")
+            peer.writer.write_eof()
+            await until(lambda: service.metrics.received_lines == 2)
+            (connection,) = service.receiver.connections
+            await until(lambda: connection.ending)
+            connection.gate_closed()
+            connection.gate_opened()
+            async with Peer(service) as other:  # the loop has been around
+                other.send(b"x" * 100_000 + b"\n")
+                assert await other.answers(1) == [b"err too long\n"]
+            assert not connection.lost
+            valve.open.set()
+            assert await peer.rest() == b"ok\nok\n"
 
     run(main())
 
