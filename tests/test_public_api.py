@@ -1,4 +1,5 @@
-"""The names rulip exports: they exist, they are documented, and there are no others.
+"""The names rulip exports: they exist, they are documented, there are no others, and asyncio's are
+among them.
 
 Here: the package's surface. Not here: what the names do (tests/rulip, tests/asyncio), whether the
 stub tells the truth (tests/typing). Thread: main.
@@ -7,9 +8,15 @@ Invariant: `__all__` is the whole public surface.
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import importlib.metadata
 import inspect
 import pathlib
+import pkgutil
+import subprocess
+import sys
+import textwrap
 import types
 
 import pytest
@@ -18,6 +25,17 @@ import rulip
 
 PACKAGE = pathlib.Path(rulip.__file__).parent
 NAMES = sorted(rulip.__all__)
+#: Those that rulip has of its own.
+OWN = [
+    name
+    for name in NAMES
+    if not hasattr(asyncio, name) or getattr(rulip, name) is not getattr(asyncio, name)
+]
+MODULES = sorted(
+    module.name
+    for module in pkgutil.iter_modules(asyncio.__path__)
+    if hasattr(asyncio, module.name) and hasattr(getattr(asyncio, module.name), "__all__")
+)
 
 
 def test_the_names_the_readme_promises_are_exported() -> None:
@@ -43,7 +61,7 @@ def test_no_name_is_listed_twice() -> None:
     assert len(NAMES) == len(set(NAMES))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OWN)
 def test_each_name_exists_and_says_what_it_is(name: str) -> None:
     value = getattr(rulip, name)
     if name == "__version__":
@@ -70,16 +88,116 @@ def test_dir_shows_what_is_listed() -> None:
 
 
 def test_classes_present_themselves_as_part_of_rulip() -> None:
-    for name in NAMES:
+    for name in OWN:
         value = getattr(rulip, name)
         if inspect.isclass(value):
             assert value.__module__.partition(".")[0] == "rulip", name
-            assert value.__name__ == name
+            assert value.__name__ == name or (value is rulip.Loop and name == "EventLoop")
+
+
+@pytest.mark.parametrize("name", sorted({*asyncio.__all__, "TaskGroup"}))
+def test_each_name_of_asyncio_is_there(name: str) -> None:
+    ours, stock = getattr(rulip, name), getattr(asyncio, name)
+    assert type(ours) is type(stock) or callable(ours) is callable(stock)
+    assert name in rulip.__all__
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_of_asyncio_is_there(module: str) -> None:
+    ours, stock = getattr(rulip, module), getattr(asyncio, module)
+    assert isinstance(ours, types.ModuleType)
+    assert [name for name in stock.__all__ if not hasattr(ours, name)] == []
+
+
+def test_what_is_native_is_the_same_by_both_ways() -> None:
+    from rulip.installation import TABLE
+
+    for stock_module, our_module, names in TABLE:
+        stock = importlib.import_module(stock_module)
+        ours = importlib.import_module(our_module)
+        for name in names:
+            if name in vars(stock) and name in rulip.__all__:
+                assert getattr(rulip, name) is getattr(ours, name), name
+
+
+def test_a_program_that_takes_rulip_for_asyncio() -> None:
+    program = """
+        import rulip as asyncio
+        from rulip import *
+
+        async def child(number):
+            await asyncio.sleep(0)
+            return number
+
+        async def main():
+            queue = asyncio.Queue()
+            async with asyncio.timeout(10), asyncio.Lock():
+                await queue.put(1)
+            numbers = await asyncio.gather(child(2), asyncio.wait_for(child(3), 10))
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(child(4))
+            process = await asyncio.create_subprocess_exec(
+                "true", stdout=asyncio.subprocess.DEVNULL
+            )
+            try:
+                await asyncio.shield(asyncio.get_running_loop().create_task(cancel_myself()))
+            except asyncio.exceptions.CancelledError:
+                numbers.append(5)
+            loop = get_running_loop()
+            assert type(loop) is asyncio.EventLoop is asyncio.Loop
+            return [await queue.get(), *numbers, task.result(), await process.wait()]
+
+        async def cancel_myself():
+            asyncio.current_task().cancel()
+            await asyncio.sleep(1)
+
+        print(run(main()))
+        """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[1, 2, 3, 5, 4, 0]\n", "")
+
+
+def test_signatures_can_be_read_where_asyncios_can() -> None:
+    def parameters(value: object) -> list[str] | None:
+        try:
+            signature = inspect.signature(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return None
+        return list(signature.parameters)
+
+    def contains(ours: list[str] | None, stock: list[str] | None) -> bool:
+        """Some keywords of newer Pythons are taken on each."""
+        return [name for name in ours or () if name in (stock or ())] == stock
+
+    def compared(ours: type, stock: type) -> list[str]:
+        return [
+            f"{stock.__name__}.{name}"
+            for name in dir(stock)
+            if not name.startswith("_")
+            and callable(getattr(stock, name))
+            and parameters(getattr(stock, name)) is not None
+            and not contains(parameters(getattr(ours, name)), parameters(getattr(stock, name)))
+        ]
+
+    different = compared(rulip.Loop, asyncio.SelectorEventLoop)
+    # 3.13.3 and later pass on everything.
+    assert {name.partition(".")[2] for name in different} <= {"create_task"}
+    for name in ("Future", "Task", "Handle", "TimerHandle"):
+        different = compared(getattr(rulip, name), getattr(asyncio, name))
+        assert different == [], name
+        assert parameters(getattr(rulip, name)) == parameters(getattr(asyncio, name))
+    for name in ("create_task", "sleep", "run", "new_event_loop"):
+        assert parameters(getattr(rulip, name)) is not None, name
+        assert getattr(rulip, name).__module__.partition(".")[0] == "rulip"
 
 
 def test_public_methods_of_the_loop_are_documented_or_asyncios() -> None:
-    import asyncio
-
     bare = [
         name
         for name in dir(rulip.Loop)
@@ -92,8 +210,6 @@ def test_public_methods_of_the_loop_are_documented_or_asyncios() -> None:
 
 
 def test_the_loop_has_every_method_of_asyncios() -> None:
-    import asyncio
-
     missing = [
         name
         for name in dir(asyncio.SelectorEventLoop)

@@ -1,15 +1,16 @@
 """rulip: Python's asyncio, rebuilt in Rust.
 
 Lives here: the public names. Importing changes nothing in asyncio; install() does.
-Does not live here: any code but the check that this machine can run it.
-Thread: any. Invariant: `__all__` is the public face, complete.
+Does not live here: any code but the check that this machine can run it; the names that are
+asyncio's (_reexports.py).
+Thread: any. Invariant: `__all__` is the public face, complete; it has all of asyncio's.
 
-Four ways in: `python -m rulip app.py`, `rulip.run(main())`, `rulip.install()`, and
-`rulip:new_event_loop` wherever a loop factory is asked for.
+Five ways in: `python -m rulip app.py`, `rulip.run(main())`, `rulip.install()`,
+`import rulip as asyncio`, and `rulip:new_event_loop` wherever a loop factory is asked for.
 """
 
 import sys as _sys
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from ._compat import OLDEST_PYTHON as _OLDEST_PYTHON
 from ._compat import is_old_python as _is_old_python
@@ -54,14 +55,24 @@ from .event_loop import Loop, new_event_loop
 from .installation import install, uninstall
 from .runners import Runner, run
 
-if _TYPE_CHECKING:
+#: What asyncio calls the loop that suits the platform best.
+EventLoop = Loop
+
+from . import _reexports  # noqa: E402  # goes by what stands above
+
+if _typing.TYPE_CHECKING:
     from asyncio import DefaultEventLoopPolicy as EventLoopPolicy
+
+    from ._reexports import *  # noqa: F403
+else:
+    globals().update({name: getattr(_reexports, name) for name in _reexports.__all__} | globals())
 
 __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "Condition",
     "Event",
+    "EventLoop",
     "EventLoopPolicy",
     "Future",
     "Handle",
@@ -89,15 +100,32 @@ __all__ = [
     "uninstall",
     "wait_for",
 ]
+if _typing.TYPE_CHECKING:
+    __all__ += _reexports.__all__
+else:
+    __all__ += [name for name in _reexports.__all__ if name not in __all__]
 
 
-def __getattr__(name: str) -> object:
-    """EventLoopPolicy is made when asked for: its base class is deprecated in 3.14."""
-    if name == "EventLoopPolicy":
-        from .policy import policy_class
+if not _typing.TYPE_CHECKING:
 
-        return policy_class()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """What is made or found when it is asked for.
+
+        EventLoopPolicy, whose base class is deprecated in 3.14; asyncio's modules; and those of its
+        names that are no longer public, with the warning that asyncio has for them.
+        """
+        if name == "EventLoopPolicy":
+            from .policy import policy_class
+
+            return policy_class()
+        if not name.startswith("__"):
+            import asyncio
+
+            try:
+                return getattr(asyncio, name)
+            except AttributeError:
+                pass
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

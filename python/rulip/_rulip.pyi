@@ -78,6 +78,7 @@ __all__ = [
     "_set_transport_class",
     "_set_write_pipe_transport_class",
     "create_task",
+    "eager_task_factory",
     "gather",
     "shield",
     "sleep",
@@ -85,6 +86,12 @@ __all__ = [
     "timeout_at",
     "wait_for",
 ]
+if sys.version_info >= (3, 14):
+    __all__ += [
+        "_ThreadSafeHandle",
+        "future_add_to_awaited_by",
+        "future_discard_from_awaited_by",
+    ]
 
 __version__: str
 
@@ -105,19 +112,26 @@ class _TaskFactory(Protocol):
 
 @disjoint_base
 class Handle(asyncio.Handle):
-    """A scheduled callback. The loop makes it; it cannot be made by a call."""
+    """A scheduled callback."""
 
-    @property
-    def _callback(self) -> Callable[..., object] | None:
-        """The callback, None once cancelled."""
-    @property
-    def _args(self) -> tuple[Any, ...] | None:  # type: ignore[override]
-        """The positional arguments, None once cancelled."""
+    _callback: Callable[..., object] | None
+    """The callback, None once cancelled."""
+    _args: tuple[Any, ...] | None  # type: ignore[assignment]
+    """The positional arguments, None once cancelled."""
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: Iterable[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None = None,
+    ) -> None:
+        """Make one that is in no loop's queue, to be run as often as somebody likes."""
     @property
     def _context(self) -> Context:
         """The context the callback runs in."""
     @property
-    def _loop(self) -> EventLoop | None:
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop, None once it has let go of the handle."""
     @property
     def _cancelled(self) -> bool:  # type: ignore[override]
@@ -137,16 +151,24 @@ class Handle(asyncio.Handle):
     def _run(self) -> None:
         """Run the callback now; its exceptions go to the loop's exception handler."""
 
-@final
+@disjoint_base
 class TimerHandle(asyncio.TimerHandle, Handle):  # type: ignore[misc]
-    """A callback scheduled for a later time. The loop makes it; it cannot be made by a call."""
+    """A callback scheduled for a later time."""
 
-    @property
-    def _when(self) -> float:
-        """The loop time, in seconds, at which it is due."""
-    @property
-    def _scheduled(self) -> bool:
-        """Whether it is in the loop's schedule."""
+    _when: float
+    """The loop time, in seconds, at which it is due."""
+    _scheduled: bool
+    """Whether it is in the loop's schedule."""
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Iterable[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None = None,
+    ) -> None:
+        """Make one that is in no loop's schedule."""
     def when(self) -> float:
         """Return the loop time, in seconds, at which it is due."""
     def __hash__(self) -> int: ...
@@ -156,6 +178,11 @@ class TimerHandle(asyncio.TimerHandle, Handle):  # type: ignore[misc]
     def __le__(self, other: asyncio.TimerHandle, /) -> bool: ...
     def __gt__(self, other: asyncio.TimerHandle, /) -> bool: ...
     def __ge__(self, other: asyncio.TimerHandle, /) -> bool: ...
+
+if sys.version_info >= (3, 14):
+    @disjoint_base
+    class _ThreadSafeHandle(Handle):
+        """What call_soon_threadsafe() returns: others may cancel it from their threads."""
 
 @disjoint_base
 class Future(asyncio.Future[_T]):
@@ -211,10 +238,10 @@ class Future(asyncio.Future[_T]):
     def set_exception(self, exception: type[BaseException] | BaseException, /) -> None:
         """Mark it done with an exception; InvalidStateError if it is done already."""
     def add_done_callback(
-        self, callback: Callable[[Self], object], /, *, context: Context | None = None
+        self, fn: Callable[[Self], object], /, *, context: Context | None = None
     ) -> None:
         """Have the callback called with the future, in a later turn, when it is done."""
-    def remove_done_callback(self, callback: Callable[[Self], object], /) -> int:
+    def remove_done_callback(self, fn: Callable[[Self], object], /) -> int:
         """Remove every entry of the callback; return how many there were."""
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel it and schedule its callbacks; return False if it is done already."""
@@ -279,7 +306,7 @@ class Task(Future[_T_co], asyncio.Task[_T_co]):  # type: ignore[misc, type-var]
         """Return the context the coroutine runs in."""
     def get_name(self) -> str:
         """Return the name."""
-    def set_name(self, name: object, /) -> None:
+    def set_name(self, value: object, /) -> None:
         """Set the name to str(name)."""
     def set_result(self, result: object, /) -> Never:
         """Not supported by tasks: RuntimeError."""
@@ -637,13 +664,39 @@ class Timeout:
     def _on_timeout(self) -> None:
         """Time is up: cancel the task."""
 
-def create_task(
-    coro: Coroutine[Any, Any, _T],
+if sys.version_info >= (3, 13):
+    def create_task(
+        coro: _CoroutineLike[_T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+    ) -> Task[_T]:
+        """Schedule a coroutine in the running loop; RuntimeError without one."""
+
+else:
+    def create_task(
+        coro: _CoroutineLike[_T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> Task[_T]:
+        """Schedule a coroutine in the running loop; RuntimeError without one."""
+
+def eager_task_factory(
+    loop: asyncio.AbstractEventLoop,
+    coro: _CoroutineLike[_T],
     *,
-    name: str | None = None,
-    context: Context | None = None,
+    eager_start: bool = True,
+    **kwargs: Any,
 ) -> Task[_T]:
-    """Schedule a coroutine in the running loop; RuntimeError without one."""
+    """Make a task that starts at once: a task factory."""
+
+if sys.version_info >= (3, 14):
+    def future_add_to_awaited_by(fut: Any, waiter: Any, /) -> None:
+        """Record that `fut` is awaited on by `waiter`."""
+    def future_discard_from_awaited_by(fut: Any, waiter: Any, /) -> None:
+        """Record that `fut` is no longer awaited on by `waiter`."""
 
 @overload
 def sleep(delay: float) -> Sleep[None]:
@@ -787,7 +840,7 @@ class DatagramTransport(asyncio.DatagramTransport):
     def sendto(
         self,
         data: bytes | bytearray | memoryview,
-        addr: tuple[Any, ...] | str | ReadableBuffer | None = None,
+        addr: tuple[Any, ...] | str | ReadableBuffer | int | None = None,
     ) -> None:
         """Send a datagram; never blocks, what the kernel refuses is queued."""
     def close(self) -> None:
@@ -1077,7 +1130,6 @@ class EventLoop:
     def call_soon_threadsafe(
         self,
         callback: Callable[[*_Ts], object],
-        /,
         *args: *_Ts,
         context: Context | None = None,
     ) -> Handle:
@@ -1086,7 +1138,6 @@ class EventLoop:
         self,
         delay: float,
         callback: Callable[[*_Ts], object],
-        /,
         *args: *_Ts,
         context: Context | None = None,
     ) -> TimerHandle:
@@ -1095,7 +1146,6 @@ class EventLoop:
         self,
         when: float,
         callback: Callable[[*_Ts], object],
-        /,
         *args: *_Ts,
         context: Context | None = None,
     ) -> TimerHandle:
@@ -1108,7 +1158,6 @@ class EventLoop:
         def create_task(
             self,
             coro: _CoroutineLike[_T],
-            /,
             *,
             name: object = None,
             context: Context | None = None,
@@ -1119,20 +1168,19 @@ class EventLoop:
         def create_task(
             self,
             coro: _CoroutineLike[_T],
-            /,
             *,
             name: object = None,
             context: Context | None = None,
         ) -> Task[_T]:
             """Schedule a coroutine, or have the task factory do it; RuntimeError if closed."""
 
-    def set_task_factory(self, factory: _TaskFactory | None, /) -> None:
+    def set_task_factory(self, factory: _TaskFactory | None) -> None:
         """Set what create_task() calls, None for Task; TypeError for what cannot be called."""
     def get_task_factory(self) -> _TaskFactory | None:
         """Return the task factory, or None."""
     def get_debug(self) -> bool:
         """Return whether debug mode is on."""
-    def set_debug(self, enabled: bool, /) -> None:
+    def set_debug(self, enabled: bool) -> None:
         """Switch debug mode."""
     def stop(self) -> None:
         """Stop after the current turn."""
@@ -1141,17 +1189,19 @@ class EventLoop:
     def is_closed(self) -> bool:
         """Return whether the loop was closed."""
     def add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], /, *args: *_Ts
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], *args: *_Ts
     ) -> None:
         """Call a callback whenever the descriptor can be read; RuntimeError if a transport's."""
     def add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], /, *args: *_Ts
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], *args: *_Ts
     ) -> None:
         """Call a callback whenever the descriptor can be written; RuntimeError if a transport's."""
-    def remove_reader(self, fd: FileDescriptorLike, /) -> bool:
+    def remove_reader(self, fd: FileDescriptorLike) -> bool:
         """Stop watching for reading; return whether it was watched."""
-    def remove_writer(self, fd: FileDescriptorLike, /) -> bool:
+    def remove_writer(self, fd: FileDescriptorLike) -> bool:
         """Stop watching for writing; return whether it was watched."""
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle, /) -> None:
+        """Do nothing: told by timers that other loops made."""
     def _add_callback(self, handle: Handle, /) -> None:
         """Queue an existing handle, unless it is cancelled."""
     def _check_closed(self) -> None:

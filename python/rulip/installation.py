@@ -22,7 +22,11 @@ from .policy import policy_class, set_policy
 TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.events", "rulip._rulip", ("Handle", "TimerHandle", "_ThreadSafeHandle")),
     ("asyncio.futures", "rulip._rulip", ("Future",)),
-    ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
+    (
+        "asyncio.futures",
+        "rulip._rulip",
+        ("future_add_to_awaited_by", "future_discard_from_awaited_by"),
+    ),
     ("asyncio.tasks", "rulip._rulip", ("gather", "shield", "wait_for")),
     ("asyncio.taskgroups", "rulip._rulip", ("TaskGroup",)),
     ("asyncio.timeouts", "rulip._rulip", ("Timeout", "timeout", "timeout_at")),
@@ -32,6 +36,8 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
     ),
     ("asyncio.queues", "rulip._rulip", ("LifoQueue", "PriorityQueue", "Queue")),
+    ("asyncio.unix_events", "rulip", ("EventLoop",)),
+    ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "eager_task_factory", "sleep")),
 )
 
 _lock = threading.Lock()

@@ -21,6 +21,11 @@ def add_to(module: types.ModuleType, under_test: types.ModuleType) -> None:
             _tasks(module, task, future or asyncio.Future)
         case "test_futures" if future is not None:
             _futures(module, future)
+        case "test_graph" if task is not None:
+            case = module.unittest.IsolatedAsyncioTestCase
+            _add(module, "ModCallStackTests", module.CallStackTestBase, case)
+        case "test_free_threading" if task is not None:
+            _free_threading(module, task)
         case "test_futures2" if task is not None:
             _add(module, "ModFutureTests", module.CFutureTests, cls=task)
         case "test_eager_task_factory" if task is not None:
@@ -42,8 +47,24 @@ def _tasks(module: Any, task: Any, future: Any) -> None:
     test_case = module.test_utils.TestCase
     stock: Any = futures
     stock_tasks: Any = tasks
+    # From 3.14 on the cases name what lists the tasks, too.
+    listed = {
+        "all_tasks": staticmethod(stock_tasks.all_tasks),
+        "current_task": staticmethod(stock_tasks.current_task),
+    }
+    pure = {
+        "all_tasks": staticmethod(getattr(stock_tasks, "_py_all_tasks", stock_tasks.all_tasks)),
+        "current_task": staticmethod(stock_tasks._py_current_task),
+    }
     # Derived from the C cases: those hold the tests of native code's safety.
-    _add(module, "ModTask_ModFuture_Tests", module.CTask_CFuture_Tests, Task=task, Future=future)
+    _add(
+        module,
+        "ModTask_ModFuture_Tests",
+        module.CTask_CFuture_Tests,
+        Task=task,
+        Future=future,
+        **listed,
+    )
     module.add_subclass_tests(
         _add(
             module,
@@ -52,6 +73,7 @@ def _tasks(module: Any, task: Any, future: Any) -> None:
             test_case,
             Task=task,
             Future=future,
+            **listed,
         )
     )
     pairs = {
@@ -68,12 +90,21 @@ def _tasks(module: Any, task: Any, future: Any) -> None:
             test_case,
             Task=task_class,
             Future=future_class,
+            **(pure if task_class is stock_tasks._PyTask else listed),
         )
     hooks = {
         name: staticmethod(getattr(tasks, name))
         for name in ("_register_task", "_unregister_task", "_enter_task", "_leave_task")
     }
-    _add(module, "ModIntrospectionTests", test_case, module.BaseTaskIntrospectionTests, **hooks)
+    _add(
+        module,
+        "ModIntrospectionTests",
+        test_case,
+        module.BaseTaskIntrospectionTests,
+        Task=task,
+        **hooks,
+        **listed,
+    )
     _add(
         module,
         "ModCurrentLoopTests",
@@ -82,6 +113,20 @@ def _tasks(module: Any, task: Any, future: Any) -> None:
         current_task=staticmethod(asyncio.current_task),
         new_task=lambda self, coro: task(coro, loop=self.loop),
     )
+
+
+def _free_threading(module: Any, task: Any) -> None:
+    def factory(self: Any, loop: Any, coro: Any, **kwargs: Any) -> Any:
+        return task(coro, loop=loop, **kwargs)
+
+    def eager_factory(
+        self: Any, loop: Any, coro: Any, eager_start: bool = True, **kwargs: Any
+    ) -> Any:
+        return task(coro, loop=loop, eager_start=eager_start, **kwargs)
+
+    bases = (module.TestFreeThreading, module.TestCase)
+    _add(module, "ModFreeThreadingTests", *bases, factory=factory)
+    _add(module, "ModEagerFreeThreadingTests", *bases, factory=eager_factory)
 
 
 def _futures(module: Any, future: Any) -> None:

@@ -42,6 +42,37 @@ with rulip.Runner(debug=True) as runner:
 rulip.install()
 rulip.uninstall()
 """
+# `import rulip as asyncio`: asyncio's names with asyncio's types, but for those that are ours.
+TYPED_AS_ASYNCIO = """
+import rulip as asyncio
+from typing import assert_type
+
+async def number() -> int:
+    await asyncio.sleep(0)
+    return 1
+
+async def main() -> int:
+    loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+    task = asyncio.create_task(number())
+    done, pending = await asyncio.wait({task}, return_when=asyncio.FIRST_COMPLETED)
+    process = await asyncio.create_subprocess_exec("true", stdout=asyncio.subprocess.PIPE)
+    try:
+        assert_type(await asyncio.shield(number()), int)
+        assert_type(await asyncio.to_thread(len, "one"), int)
+    except (asyncio.TimeoutError, asyncio.exceptions.CancelledError):
+        pass
+    assert_type(await process.wait(), int)
+    loop.call_soon(print)
+    return len(done) + len(pending)
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+assert_type(asyncio.run(main()), int)
+with asyncio.Runner(loop_factory=asyncio.EventLoop) as runner:
+    assert_type(runner.run(main()), int)
+asyncio.absent
+"""
 # What the stub says of the native classes, and that their objects pass for asyncio's.
 TYPED_NATIVE_PROGRAM = """
 import asyncio
@@ -129,6 +160,17 @@ def test_a_typed_program_passes_mypy(tmp_path: pathlib.Path) -> None:
     program.write_text(TYPED_PROGRAM)
     done = check("mypy", "--strict", str(program))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_rulip_taken_for_asyncio_is_typed(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    program = tmp_path / "program.py"
+    program.write_text(TYPED_AS_ASYNCIO)
+    done = check("mypy", "--strict", str(program))
+    last = TYPED_AS_ASYNCIO.count("\n")
+    assert f"program.py:{last}: error: Module has no attribute" in done.stdout
+    assert "Found 1 error" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.timeout(180)

@@ -88,8 +88,7 @@ pub(crate) struct Imports {
     pub(crate) get_event_loop: Obj,
     /// The dict loop -> current task behind `asyncio.current_task()`, where it is one (to 3.13).
     pub(crate) current_tasks: Option<Obj>,
-    /// `_asyncio._swap_current_task`: where the current task lives in the thread state.
-    #[cfg(Py_3_14)]
+    /// `asyncio.tasks._swap_current_task`, which eager tasks came with (3.12).
     pub(crate) swap_current_task: Option<Obj>,
     /// `asyncio.tasks._enter_task`, for native tasks on foreign loops; and its siblings.
     pub(crate) enter_task: Obj,
@@ -113,6 +112,13 @@ pub(crate) struct Imports {
     pub(crate) generic_alias: Obj,
     /// `ResourceWarning`.
     pub(crate) resource_warning: Obj,
+    /// asyncio's own, for futures that are not ours; `set`.
+    #[cfg(Py_3_14)]
+    pub(crate) add_to_awaited_by: Obj,
+    #[cfg(Py_3_14)]
+    pub(crate) discard_from_awaited_by: Obj,
+    #[cfg(Py_3_14)]
+    pub(crate) set: Obj,
     /// `DeprecationWarning`.
     pub(crate) deprecation_warning: Obj,
     /// `OSError`.
@@ -223,7 +229,6 @@ impl Imports {
             main_thread: find(c"threading", "main_thread")?,
             get_event_loop: find(c"asyncio.events", "get_event_loop")?,
             current_tasks: optional("_current_tasks")?,
-            #[cfg(Py_3_14)]
             swap_current_task: optional("_swap_current_task")?,
             enter_task: find(c"asyncio.tasks", "_enter_task")?,
             leave_task: find(c"asyncio.tasks", "_leave_task")?,
@@ -237,6 +242,12 @@ impl Imports {
             warn: find(c"warnings", "warn")?,
             generic_alias: find(c"types", "GenericAlias")?,
             resource_warning: find(c"builtins", "ResourceWarning")?,
+            #[cfg(Py_3_14)]
+            add_to_awaited_by: find(c"asyncio.futures", "future_add_to_awaited_by")?,
+            #[cfg(Py_3_14)]
+            discard_from_awaited_by: find(c"asyncio.futures", "future_discard_from_awaited_by")?,
+            #[cfg(Py_3_14)]
+            set: find(c"builtins", "set")?,
             deprecation_warning: find(c"builtins", "DeprecationWarning")?,
             os_error: find(c"builtins", "OSError")?,
             blocking_io_error: find(c"builtins", "BlockingIOError")?,

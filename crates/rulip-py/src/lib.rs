@@ -108,10 +108,23 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"gather(*coros_or_futures, return_exceptions=False)\n--\n\nA future of the results of many awaitables (mirrors asyncio.gather).",
                 gather::gather,
             ))?),
+            ("eager_task_factory", event_loop::tasks::build_eager_task_factory()?),
             ("create_task", ffi::spec::module_function(function(
                 c"create_task",
-                c"Schedule a coroutine in the running loop (mirrors asyncio.create_task).",
+                event_loop::tasks::FUNCTION_DOC,
                 event_loop::tasks::create_task_in_running_loop,
+            ))?),
+            #[cfg(Py_3_14)]
+            ("future_add_to_awaited_by", ffi::spec::module_function(function(
+                c"future_add_to_awaited_by",
+                c"future_add_to_awaited_by(fut, waiter, /)\n--\n\nRecord that `fut` is awaited on by `waiter` (mirrors asyncio's).",
+                future::awaited_by::add,
+            ))?),
+            #[cfg(Py_3_14)]
+            ("future_discard_from_awaited_by", ffi::spec::module_function(function(
+                c"future_discard_from_awaited_by",
+                c"future_discard_from_awaited_by(fut, waiter, /)\n--\n\nRecord that `fut` is no longer awaited on by `waiter` (mirrors asyncio's).",
+                future::awaited_by::discard,
             ))?),
             ("_pending_tasks", ffi::spec::module_function(function(
                 c"_pending_tasks",

@@ -126,6 +126,8 @@ pub(crate) struct LoopState {
     /// Seconds; callbacks slower than this are reported in debug mode.
     pub(crate) slow_callback_duration: Cell<f64>,
     pub(crate) task_factory: Slot,
+    /// It is our own eager one.
+    pub(crate) tasks_are_eager: Cell<bool>,
     /// The native task being stepped.
     pub(crate) current: Cell<Option<Unowned<Task>>>,
     /// Whether `current` stands in asyncio's own dict of current tasks.
@@ -198,6 +200,7 @@ impl LoopState {
             thread_ident: Cell::new(0),
             slow_callback_duration: Cell::new(0.1),
             task_factory: Slot::empty(),
+            tasks_are_eager: Cell::new(false),
             current: Cell::new(None),
             published: Cell::new(false),
             tasks: RefCell::new(slab::Slab::new()),

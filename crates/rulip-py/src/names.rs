@@ -21,6 +21,8 @@ macro_rules! names {
 names! {
     abort = c"_abort",
     acquire = c"acquire",
+    #[cfg(Py_3_14)]
+    add = c"add",
     add_done_callback = c"add_done_callback",
     append = c"append",
     asyncgen_finalizer_hook = c"_asyncgen_finalizer_hook",
@@ -46,6 +48,8 @@ names! {
     data_received = c"data_received",
     datagram_received = c"datagram_received",
     detach = c"_detach",
+    #[cfg(Py_3_14)]
+    discard = c"discard",
     do_handshake = c"do_handshake",
     done = c"done",
     done_callback = c"_done_callback",

@@ -5,8 +5,6 @@
 //! nothing but count. Here: who they are. Not here: what each does (`gather`, ...).
 //! Owner thread. Invariant: what an observer does to others it does in its job, never while told.
 
-#[cfg(Py_3_14)]
-use crate::ffi::value;
 use crate::ffi::{Obj, Ref, Res};
 use crate::future::Future;
 use crate::gather::Gathering;
@@ -50,11 +48,10 @@ pub(crate) fn as_callable(observer: &Obj) -> Res<Obj> {
     observer.attr(&names.done_callback)
 }
 
-/// The tasks that wait for a future, as call graphs want them (from 3.14 on); `None` for none.
+/// The tasks that wait for a future, as call graphs want them (from 3.14 on).
 #[cfg(Py_3_14)]
-pub(crate) fn awaited_by(future: &Ref<Future>) -> Res<Obj> {
-    let tasks: Vec<Obj> = future.native_subjects().iter().filter_map(awaiter).collect();
-    if tasks.is_empty() { Ok(Obj::none()) } else { value::frozenset(&tasks) }
+pub(crate) fn awaiters(future: &Ref<Future>) -> Vec<Obj> {
+    future.native_subjects().iter().filter_map(awaiter).collect()
 }
 
 /// The task on whose behalf an observer waits for the future.

@@ -28,23 +28,27 @@ pub(crate) fn build() -> Res<Obj> {
     .slot(c::Py_tp_setattro, setattr(note_attribute))
     .methods([
         fast(c"call_soon", c"call_soon($self, callback, *args, context=None)\n--\n\nSchedule a callback for the next turn.", schedule::call_soon),
-        fast(c"call_soon_threadsafe", c"Like call_soon(), from any thread.", schedule::call_soon_threadsafe),
-        fast(c"call_later", c"Schedule a callback for `delay` seconds from now.", schedule::call_later),
-        fast(c"call_at", c"Schedule a callback for the loop time `when`, in seconds.", schedule::call_at),
+        fast(c"call_soon_threadsafe", c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon(), from any thread.", schedule::call_soon_threadsafe),
+        fast(c"call_later", c"call_later($self, delay, callback, *args, context=None)\n--\n\nSchedule a callback for `delay` seconds from now.", schedule::call_later),
+        fast(c"call_at", c"call_at($self, when, callback, *args, context=None)\n--\n\nSchedule a callback for the loop time `when`, in seconds.", schedule::call_at),
+        onearg(c"_timer_handle_cancelled", c"Told by timers of another making; ours leave the schedule themselves.", |_: &This, _: &Obj| {
+            Ok(Obj::none())
+        }),
         onearg(c"_add_callback", c"Queue an existing Handle.", schedule::add_callback),
         noargs(c"time", c"Return the loop's time: seconds on the monotonic clock.", |_: &This| {
             value::float(rulip_engine::sys::clock::now().as_secs())
         }),
         noargs(c"create_future", c"Return a new Future of this loop.", tasks::create_future),
-        fast(c"create_task", c"Schedule a coroutine; return its Task.", tasks::create_task),
-        fast(c"set_task_factory", c"Set what create_task() calls, or None.", |this: &This, args: &Args<'_>| {
+        fast(c"create_task", tasks::METHOD_DOC, tasks::create_task),
+        fast(c"set_task_factory", c"set_task_factory($self, factory)\n--\n\nSet what create_task() calls, or None.", |this: &This, args: &Args<'_>| {
             let [factory] = args.bind("set_task_factory", [c"factory"], 1)?;
             factory.map_or_else(|| Ok(Obj::none()), |factory| tasks::set_task_factory(this, factory))
         }),
         noargs(c"get_task_factory", c"Return the task factory, or None.", |this: &This| Ok(this.task_factory.get_or_none())),
         noargs(c"get_debug", c"Return whether debug mode is on.", |this: &This| Ok(Obj::bool(this.debug.get()))),
-        onearg(c"set_debug", c"Switch debug mode.", |this: &This, enabled: &Obj| {
-            this.debug.set(enabled.is_true()?);
+        fast(c"set_debug", c"set_debug($self, enabled)\n--\n\nSwitch debug mode.", |this: &This, args: &Args<'_>| {
+            let [enabled] = args.bind("set_debug", [c"enabled"], 1)?;
+            this.debug.set(enabled.map_or(Ok(false), Obj::is_true)?);
             Ok(Obj::none())
         }),
         noargs(c"stop", c"Stop after the current turn.", |this: &This| {
@@ -64,10 +68,10 @@ pub(crate) fn build() -> Res<Obj> {
         onearg(c"_remove_reader", c"Stop watching for reading.", |this: &This, fd: &Obj| watch_fd::remove(this, Side::Reader, fd)),
         onearg(c"_remove_writer", c"Stop watching for writing.", |this: &This, fd: &Obj| watch_fd::remove(this, Side::Writer, fd)),
         onearg(c"_ensure_fd_no_transport", c"Raise if a transport uses the descriptor.", watch_fd::ensure_no_transport),
-        fast(c"add_reader", c"Call a callback whenever the descriptor can be read.", |this: &This, args: &Args<'_>| checked_add(this, Side::Reader, args)),
-        fast(c"add_writer", c"Call a callback whenever the descriptor can be written.", |this: &This, args: &Args<'_>| checked_add(this, Side::Writer, args)),
-        onearg(c"remove_reader", c"Stop watching for reading; return whether it was watched.", |this: &This, fd: &Obj| checked_remove(this, Side::Reader, fd)),
-        onearg(c"remove_writer", c"Stop watching for writing; return whether it was watched.", |this: &This, fd: &Obj| checked_remove(this, Side::Writer, fd)),
+        fast(c"add_reader", c"add_reader($self, fd, callback, *args)\n--\n\nCall a callback whenever the descriptor can be read.", |this: &This, args: &Args<'_>| checked_add(this, Side::Reader, args)),
+        fast(c"add_writer", c"add_writer($self, fd, callback, *args)\n--\n\nCall a callback whenever the descriptor can be written.", |this: &This, args: &Args<'_>| checked_add(this, Side::Writer, args)),
+        fast(c"remove_reader", c"remove_reader($self, fd)\n--\n\nStop watching for reading; return whether it was watched.", |this: &This, args: &Args<'_>| checked_remove(this, Side::Reader, "remove_reader", args)),
+        fast(c"remove_writer", c"remove_writer($self, fd)\n--\n\nStop watching for writing; return whether it was watched.", |this: &This, args: &Args<'_>| checked_remove(this, Side::Writer, "remove_writer", args)),
         fast(c"_make_socket_transport", c"Make a stream transport of a connected socket.", transport_slots::make_socket_transport),
         fast(c"_make_datagram_transport", c"Make a datagram transport of a socket.", datagram_slots::make),
         fast(c"_make_read_pipe_transport", c"Make a transport that reads from a pipe.", pipe_slots::make_reader),
@@ -171,7 +175,9 @@ fn checked_add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     Ok(Obj::none())
 }
 
-fn checked_remove(this: &This, side: Side, file: &Obj) -> Res<Obj> {
+fn checked_remove(this: &This, side: Side, function: &str, args: &Args<'_>) -> Res<Obj> {
+    let [file] = args.bind(function, [c"fd"], 1)?;
+    let Some(file) = file else { return Ok(Obj::bool(false)) };
     this.as_obj().method1(&crate::names::get().ensure_fd_no_transport, file)?;
     watch_fd::remove(this, side, file)
 }

@@ -1,6 +1,12 @@
-//! `create_task`, the task factory, `create_future`.
+//! `create_task`, the task factory, the eager one, `create_future`.
+
+use std::ffi::CStr;
 
 use crate::ffi::arguments::Args;
+use crate::ffi::native::Native;
+use crate::ffi::object::Attached;
+use crate::ffi::spec::module_function;
+use crate::ffi::trampoline::function;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::future::Future;
 use crate::loop_state::LoopState;
@@ -8,6 +14,16 @@ use crate::task::Task;
 use crate::{imports, names};
 
 type This = Ref<LoopState>;
+
+#[cfg(Py_3_13)]
+pub(crate) const METHOD_DOC: &CStr = c"create_task($self, coro, *, name=None, context=None, eager_start=None)\n--\n\nSchedule a coroutine; return its Task.";
+#[cfg(not(Py_3_13))]
+pub(crate) const METHOD_DOC: &CStr = c"create_task($self, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return its Task.";
+
+#[cfg(Py_3_13)]
+pub(crate) const FUNCTION_DOC: &CStr = c"create_task(coro, *, name=None, context=None, eager_start=None)\n--\n\nSchedule a coroutine in the running loop (mirrors asyncio.create_task).";
+#[cfg(not(Py_3_13))]
+pub(crate) const FUNCTION_DOC: &CStr = c"create_task(coro, *, name=None, context=None)\n--\n\nSchedule a coroutine in the running loop (mirrors asyncio.create_task).";
 
 /// The keywords of a `create_task` call.
 #[derive(Default)]
@@ -88,6 +104,12 @@ fn create_with_new_keywords(this: &This, coro: &Obj, found: &Keywords) -> Res<Ob
 
 fn through_factory(this: &This, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
     let found = keywords(args);
+    if this.tasks_are_eager.get()
+        && found.unknown.is_none()
+        && (found.eager_start.is_none() || imports::get().version >= (3, 13, 3))
+    {
+        return eagerly(this, coro, &found);
+    }
     let Some(factory) = this.task_factory.get() else { return Ok(Obj::none()) };
     // 3.13.3 began to pass everything on; before, other keywords were errors.
     if imports::get().version < (3, 13, 3) {
@@ -103,6 +125,58 @@ fn through_factory(this: &This, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
         }
     }
     factory.call_tuple(&value::tuple(&[this.as_obj(), coro])?, Some(&passed))
+}
+
+/// What our own eager factory makes of it.
+fn eagerly(this: &This, coro: &Obj, found: &Keywords) -> Res<Obj> {
+    let eager = found.eager_start.as_ref().map_or(Ok(true), Obj::is_true)?;
+    Task::spawn_perhaps_eagerly(this, coro, found.name.as_ref(), found.context.clone(), eager)
+        .map(Ref::into_obj)
+}
+
+/// `eager_task_factory(loop, coro, *, eager_start=True, **kwargs)`.
+fn eager_task_factory(args: &Args<'_>) -> Res<Obj> {
+    let [loop_, coro] = args.positional() else {
+        return Err(Raised::type_error(&format!(
+            "eager_task_factory() takes 2 positional arguments but {} were given",
+            args.positional().len()
+        )));
+    };
+    let found = keywords(args);
+    if let Some(unknown) = &found.unknown {
+        return Err(crate::ffi::arguments::unexpected("eager_task_factory", unknown));
+    }
+    match Ref::<LoopState>::downcast(loop_) {
+        Some(native) => {
+            native.check_closed()?;
+            eagerly(native, coro, &found)
+        }
+        None => on_foreign_loop(loop_, coro, args, &found),
+    }
+}
+
+fn on_foreign_loop(loop_: &Obj, coro: &Obj, args: &Args<'_>, found: &Keywords) -> Res<Obj> {
+    let passed = value::dict()?;
+    for (name, item) in args.keywords() {
+        value::dict_set(&passed, &name, item)?;
+    }
+    value::dict_set(&passed, &value::interned(c"loop")?, loop_)?;
+    let eager = found.eager_start.clone().unwrap_or_else(|| Obj::bool(true));
+    value::dict_set(&passed, &value::interned(c"eager_start")?, &eager)?;
+    Task::type_cell().obj().call_tuple(&value::tuple(&[coro])?, Some(&passed))
+}
+
+static EAGER: Attached<Obj> = Attached::new();
+
+/// Makes `eager_task_factory`, which loops know again.
+pub(crate) fn build_eager_task_factory() -> Res<Obj> {
+    let made = module_function(function(
+        c"eager_task_factory",
+        c"eager_task_factory(loop, coro, *, eager_start=True, **kwargs)\n--\n\nA task factory whose tasks start at once (mirrors asyncio.eager_task_factory).",
+        eager_task_factory,
+    ))?;
+    EAGER.set(made.clone());
+    Ok(made)
 }
 
 fn through_old_factory(this: &This, factory: &Obj, coro: &Obj, found: &Keywords) -> Res<Obj> {
@@ -144,6 +218,7 @@ pub(crate) fn set_name_afterwards(task: &Obj, name: &Obj) -> Res<()> {
 
 /// `set_task_factory(factory)`.
 pub(crate) fn set_task_factory(this: &This, factory: &Obj) -> Res<Obj> {
+    this.tasks_are_eager.set(EAGER.get().is(factory));
     if factory.is_none() {
         this.task_factory.set(None);
     } else if factory.is_callable() {

@@ -21,6 +21,7 @@ pub(crate) struct TypeSpec {
     attributes: Vec<c::PyGetSetDef>,
     members: Vec<c::PyMemberDef>,
     base: *mut c::PyTypeObject,
+    called: Option<c::vectorcallfunc>,
 }
 
 impl TypeSpec {
@@ -35,6 +36,7 @@ impl TypeSpec {
             attributes: Vec::new(),
             members: Vec::new(),
             base: std::ptr::null_mut(),
+            called: None,
         };
         spec.slots
             .push(c::PyType_Slot { slot: c::Py_tp_doc, pfunc: doc.as_ptr().cast_mut().cast() });
@@ -67,6 +69,12 @@ impl TypeSpec {
     /// Calling the type is an error.
     pub(crate) fn not_callable(mut self) -> Self {
         self.flags |= c::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+        self
+    }
+
+    /// What calling the type itself does; subclasses go through `tp_new` and `tp_init`.
+    pub(crate) fn called(mut self, called: c::vectorcallfunc) -> Self {
+        self.called = Some(called);
         self
     }
 
@@ -147,6 +155,8 @@ impl TypeSpec {
                 Obj::from_owned(c::PyType_FromSpecWithBases(spec, self.base.cast()))?
             }
         };
+        // No slot sets it before 3.14. SAFETY: a type that nobody else has seen yet.
+        unsafe { (*made.as_ptr().cast::<c::PyTypeObject>()).tp_vectorcall = self.called };
         // The cell owns one reference for ever.
         cell.set(made.clone().into_ptr().cast());
         Ok(made)
@@ -156,13 +166,11 @@ impl TypeSpec {
 /// A builtin function object; its definition lives as long as the process.
 pub(crate) fn module_function(definition: c::PyMethodDef) -> Res<Obj> {
     let definition = Box::leak(Box::new(definition));
-    // SAFETY: a static definition without `self`; an owned result or an exception.
+    let module = super::value::interned(c"rulip")?;
+    // SAFETY: a static definition without `self`, and a name to be found by; an owned result or an
+    // exception.
     unsafe {
-        Obj::from_owned(c::PyCFunction_NewEx(
-            definition,
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        ))
+        Obj::from_owned(c::PyCFunction_NewEx(definition, std::ptr::null_mut(), module.as_ptr()))
     }
 }
 

@@ -4,7 +4,7 @@
 //! signature that CPython wants. The wrapped function is a zero-sized type, so the wrapper calls
 //! it directly: no table, no allocation.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -79,7 +79,21 @@ where
         let this = unsafe { receiver::<T>(slf) };
         to_c(shielded(|| conjure::<F>()(&this)))
     }
+    let doc = with_signature(name, doc);
     def(name, c::PyMethodDefPointer { PyCFunction: call::<T, F> }, c::METH_NOARGS, doc)
+}
+
+/// `inspect.signature()` reads it from the first line; before 3.13 it can't guess.
+fn with_signature(name: &'static CStr, doc: &'static CStr) -> &'static CStr {
+    let (name, text) = (name.to_string_lossy(), doc.to_string_lossy());
+    if text.contains("\n--\n\n") {
+        return doc;
+    }
+    // Once per method and process.
+    match CString::new(format!("{name}($self)\n--\n\n{text}")) {
+        Ok(signed) => Box::leak(signed.into_boxed_c_str()),
+        Err(_) => doc,
+    }
 }
 
 /// A method with exactly one positional argument.
@@ -96,6 +110,24 @@ where
         to_c(shielded(|| conjure::<F>()(&this, &arg)))
     }
     def(name, c::PyMethodDefPointer { PyCFunction: call::<T, F> }, c::METH_O, doc)
+}
+
+/// What calling a class does, its arguments passed without a tuple.
+pub(crate) fn class_call<F>(_f: F) -> c::vectorcallfunc
+where
+    F: Fn(&Args<'_>) -> Res<Obj> + Copy,
+{
+    unsafe extern "C" fn call<F: Fn(&Args<'_>) -> Res<Obj> + Copy>(
+        _class: *mut c::PyObject,
+        args: *const *mut c::PyObject,
+        nargsf: usize,
+        names: *mut c::PyObject,
+    ) -> *mut c::PyObject {
+        // SAFETY: the vectorcall contract.
+        let args = unsafe { Args::new(args, c::PyVectorcall_NARGS(nargsf), names) };
+        to_c(shielded(|| conjure::<F>()(&args)))
+    }
+    call::<F>
 }
 
 /// A class method with one argument.

@@ -1,7 +1,7 @@
 //! `Future`: a result that is not there yet, and who waits for it.
 //!
-//! What lives here: the state and its transitions, cancelling. Who is told is in `callbacks.rs`, the
-//! Python face in `slots.rs`, `iter(future)` in `iter.rs`. Not here: what a task does with it (`task`).
+//! What lives here: the state and its transitions, cancelling. Who is told is in `callbacks.rs`, who
+//! awaits in `awaited_by.rs`, the Python face in `slots.rs`, `iter(future)` in `iter.rs`. Not here: what a task does with it (`task`).
 //! Owner thread, as asyncio's: nothing is locked.
 //!
 //! | state | `result` holds | from |
@@ -13,6 +13,8 @@
 //! A native task that awaits a native future stands in the callback list as itself: no handle, no
 //! bound method, no context is made for it. Invariant: leaving `pending` empties the list once.
 
+#[cfg(Py_3_14)]
+pub(crate) mod awaited_by;
 mod callbacks;
 pub(crate) mod iter;
 pub(crate) mod slots;
@@ -50,6 +52,9 @@ struct Details {
     source_traceback: Option<Obj>,
     /// What a task's next step throws: it yielded the wrong thing.
     thrown: Option<Obj>,
+    /// The set of those that said they await it.
+    #[cfg(Py_3_14)]
+    declared_waiters: Option<Obj>,
 }
 
 /// The body of `_rulip.Future`.
@@ -102,6 +107,8 @@ unsafe impl Native for Future {
                 &details.cancelled_error,
                 &details.source_traceback,
                 &details.thrown,
+                #[cfg(Py_3_14)]
+                &details.declared_waiters,
             ]
             .into_iter()
             .flatten()
@@ -173,7 +180,11 @@ impl Future {
     }
 
     /// `__init__`'s part: the loop given, or the current one.
-    pub(crate) fn initialise(&self, loop_: Option<&Obj>) -> Res<()> {
+    pub(crate) fn initialise(&self, me: &Obj, loop_: Option<&Obj>) -> Res<()> {
+        if self.loop_.is_set() && imports::get().version >= (3, 15, 0) {
+            let text = format!("{} object is already initialized", me.type_name());
+            return Err(Raised::runtime_error(&text));
+        }
         let loop_ = match loop_ {
             Some(loop_) if !loop_.is_none() => loop_.clone(),
             _ => imports::get().get_event_loop.call0()?,
@@ -182,7 +193,10 @@ impl Future {
         self.state.set(State::Pending);
         self.blocking.set(false);
         self.log_traceback.set(false);
-        let debug = loop_.method0(&names::get().get_debug)?.is_true()?;
+        let debug = match Ref::<LoopState>::downcast(&loop_) {
+            Some(native) => native.debug.get(),
+            None => loop_.method0(&names::get().get_debug)?.is_true()?,
+        };
         self.loop_.set(loop_);
         if debug {
             self.note_source()?;
@@ -289,6 +303,19 @@ impl Future {
     /// The exception, just as it is.
     pub(crate) fn exception_held(&self) -> Option<Obj> {
         if self.state() == State::Failed { self.result.get() } else { None }
+    }
+
+    #[cfg(Py_3_14)]
+    fn declared_waiters(&self) -> Option<Obj> {
+        self.details.read(|details| details.declared_waiters.clone()).flatten()
+    }
+
+    #[cfg(Py_3_14)]
+    fn declare_waiters(&self, waiters: Option<Obj>) {
+        drop(
+            self.details
+                .change(|details| std::mem::replace(&mut details.declared_waiters, waiters)),
+        );
     }
 
     /// The exception, marked as seen, with the traceback it came with.

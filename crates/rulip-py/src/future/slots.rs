@@ -46,26 +46,26 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"exception", c"Return the exception, or None.", exception),
         onearg(
             c"set_result",
-            c"Mark the future done with a result.",
+            c"set_result($self, result, /)\n--\n\nMark the future done with a result.",
             |this: &Ref<Future>, value: &Obj| {
                 this.set_result(value.clone())?;
                 Ok(Obj::none())
             },
         ),
-        onearg(c"set_exception", c"Mark the future done with an exception.", set_exception),
+        onearg(c"set_exception", c"set_exception($self, exception, /)\n--\n\nMark the future done with an exception.", set_exception),
         fast(
             c"add_done_callback",
-            c"Call the callback when the future is done.",
+            c"add_done_callback($self, fn, /, *, context=None)\n--\n\nCall the callback when the future is done.",
             add_done_callback,
         ),
         onearg(
             c"remove_done_callback",
-            c"Remove every entry of the callback; return how many.",
+            c"remove_done_callback($self, fn, /)\n--\n\nRemove every entry of the callback; return how many.",
             |this: &Ref<Future>, callback: &Obj| value::int(this.remove_done_callback(callback)?),
         ),
         fast(
             c"cancel",
-            c"Cancel the future, and schedule its callbacks.",
+            c"cancel($self, msg=None)\n--\n\nCancel the future, and schedule its callbacks.",
             |this: &Ref<Future>, args: &Args<'_>| {
                 Ok(Obj::bool(this.cancel(cancel_message(args)?)?))
             },
@@ -124,6 +124,9 @@ pub(crate) fn build() -> Res<Obj> {
             c"The message given to cancel().",
             |this: &Ref<Future>| Ok(this.cancel_message().unwrap_or_else(Obj::none)),
             |this: &Ref<Future>, value: Option<&Obj>| {
+                if cfg!(Py_3_14) && value.is_none() {
+                    return Err(Raised::new(&attribute_error()?, "cannot delete attribute"));
+                }
                 this.set_cancel_message(value.filter(|value| !value.is_none()).cloned());
                 Ok(())
             },
@@ -148,8 +151,8 @@ pub(crate) fn build() -> Res<Obj> {
         #[cfg(Py_3_14)]
         getter(
             c"_asyncio_awaited_by",
-            c"The tasks that await it, or None.",
-            crate::observers::awaited_by,
+            c"Who awaits it, if anybody.",
+            super::awaited_by::awaited_by,
         ),
         getter(c"_source_traceback", c"Where it was made (debug mode).", |this: &Ref<Future>| {
             Ok(this.source_traceback().unwrap_or_else(Obj::none))
@@ -193,7 +196,7 @@ fn initialise(this: &Ref<Future>, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
             return Err(crate::ffi::arguments::unexpected("Future", &name));
         }
     }
-    this.initialise(loop_.as_ref())
+    this.initialise(this.as_obj(), loop_.as_ref())
 }
 
 /// The `msg` of a `cancel()` call.

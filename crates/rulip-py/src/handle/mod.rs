@@ -193,7 +193,8 @@ impl Handle {
         loop_: Obj,
         context: Option<Obj>,
     ) -> Res<()> {
-        let context = context_or_current(context)?;
+        // As asyncio's: what it is turns out when the callback runs.
+        let context = context.map_or_else(context::copy_current, Ok)?;
         let args = if args.is_none() { InlineArgs::none() } else { InlineArgs::of(args)? };
         let debug = loop_.method0(&names::get().get_debug)?.is_true()?;
         let old = this.args.replace(args);

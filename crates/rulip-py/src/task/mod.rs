@@ -188,16 +188,6 @@ impl Task {
 
     /// What every way of making a task sets.
     fn prepare(&self, coro: &Obj, name: Option<&Obj>, context: Option<Obj>) -> Res<()> {
-        let context = match context {
-            Some(context) if context::is_context(&context) => context,
-            Some(other) => {
-                return Err(Raised::type_error(&format!(
-                    "context must be a contextvars.Context, not {}",
-                    other.type_name()
-                )));
-            }
-            None => context::copy_current()?,
-        };
         match name {
             Some(name) => self.set_name(name)?,
             None => {
@@ -207,6 +197,16 @@ impl Task {
                 self.name.set_number(number);
             }
         }
+        let context = match context {
+            Some(context) if context::is_context(&context) => context,
+            Some(other) => {
+                return Err(Raised::type_error(&format!(
+                    "a contextvars.Context was expected, got {}",
+                    other.type_name()
+                )));
+            }
+            None => context::copy_current()?,
+        };
         self.context.set(Some(context));
         self.coro.set(Some(coro.clone()));
         self.must_cancel.set(false);

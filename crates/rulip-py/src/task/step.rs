@@ -25,6 +25,8 @@ pub(crate) enum Inside {
     Nothing,
     /// A foreign loop's handle, or `_wakeup` run by a handle, has entered it already.
     Context,
+    /// It must be entered, inside whatever task runs now.
+    Another,
 }
 
 /// Steps the task. Comes back with an error only for what must leave the loop.
@@ -95,7 +97,7 @@ fn run(
 
 #[cold]
 fn run_foreign(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
-    let _current = ForeignCurrent::enter(task)?;
+    let _current = ForeignCurrent::enter(task, inside)?;
     resume(task, coro, error, inside)
 }
 
@@ -103,7 +105,7 @@ fn run_foreign(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside)
 fn resume(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
     let context = task.context();
     let _entered = match inside {
-        Inside::Nothing => Some(Entered::new(&context)?),
+        Inside::Nothing | Inside::Another => Some(Entered::new(&context)?),
         Inside::Context => None,
     };
     match error {
@@ -123,20 +125,32 @@ fn throw(coro: &Obj, error: &Obj) -> Res<Step> {
 struct ForeignCurrent {
     loop_: Obj,
     task: Obj,
+    /// What an eager task runs inside of, and comes back afterwards.
+    outer: Option<Obj>,
 }
 
 impl ForeignCurrent {
-    fn enter(task: &Ref<Task>) -> Res<Self> {
+    fn enter(task: &Ref<Task>, inside: Inside) -> Res<Self> {
         let loop_ = task.future.loop_obj()?;
-        imports::get().enter_task.call(&[&loop_, task.as_obj()])?;
-        Ok(Self { loop_, task: task.to_obj() })
+        let outer = match (&imports::get().swap_current_task, inside) {
+            (Some(swap), Inside::Another) => Some(swap.call(&[&loop_, task.as_obj()])?),
+            _ => {
+                imports::get().enter_task.call(&[&loop_, task.as_obj()])?;
+                None
+            }
+        };
+        Ok(Self { loop_, task: task.to_obj(), outer })
     }
 }
 
 impl Drop for ForeignCurrent {
     fn drop(&mut self) {
         let _saved = crate::ffi::error::SavedError::save();
-        if let Err(raised) = imports::get().leave_task.call(&[&self.loop_, &self.task]) {
+        let left = match (&imports::get().swap_current_task, &self.outer) {
+            (Some(swap), Some(outer)) => swap.call(&[&self.loop_, outer]),
+            _ => imports::get().leave_task.call(&[&self.loop_, &self.task]),
+        };
+        if let Err(raised) = left {
             raised.write_unraisable(&self.task);
         }
     }
@@ -368,11 +382,12 @@ pub(super) fn start_eagerly(task: &Ref<Task>) -> Res<()> {
         return Err(Raised::runtime_error("uninitialized Task object"));
     };
     let loop_ = task.future.native_loop();
-    if let Some(loop_) = &loop_ {
-        // Listed while it runs, as asyncio's eager tasks are.
-        registry::register(loop_, task);
+    // Listed while it runs, as asyncio's eager tasks are.
+    match &loop_ {
+        Some(loop_) => registry::register(loop_, task),
+        None => drop(imports::get().register_task.call1(task.as_obj())?),
     }
-    let result = run(task, loop_.as_ref(), &coro, None, Inside::Nothing);
+    let result = run(task, loop_.as_ref(), &coro, None, Inside::Another);
     conclude(task, loop_.as_ref(), result)?;
     if task.future.is_done() {
         task.coro.set(None);
