@@ -166,7 +166,7 @@ impl TypeSpec {
 /// A builtin function object; its definition lives as long as the process.
 pub(crate) fn module_function(definition: c::PyMethodDef) -> Res<Obj> {
     let definition = Box::leak(Box::new(definition));
-    let module = super::value::interned(c"rulip")?;
+    let module = value::interned(c"rulip")?;
     // SAFETY: a static definition without `self`, and a name to be found by; an owned result or an
     // exception.
     unsafe {
