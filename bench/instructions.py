@@ -114,7 +114,7 @@ def count_server(
     cores = Cores.available()
     port = tcp.free_port()
     with running_server(
-        [*callgrind(output), *tcp.server_command(loop, scenario.mode, port, client)],
+        [*callgrind(output), *tcp.server_command(loop, scenario, port, client)],
         cores.tested,
         timeout=TIMEOUT,
         environment=environment(),
@@ -125,6 +125,7 @@ def count_server(
                 *(str(client), "load", "--port", str(port), "--connections", "1"),
                 *("--size", str(scenario.size), "--requests", str(requests)),
                 *("--server-pid", str(server.process.pid)),
+                *tcp.trust(scenario),
             ],
             cores.client,
             timeout=TIMEOUT,

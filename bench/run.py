@@ -62,7 +62,7 @@ class Campaign:
             for contender in self.results.contenders:
                 if contender in self.results.missing or (row.name, contender) in self.hung:
                     continue
-                if contender == FLOOR and row.kind != "tcp":
+                if contender == FLOOR and not tcp.has_floor(row.name):
                     continue
                 progress(f"{row.name} {contender}")
                 try:

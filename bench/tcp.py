@@ -1,4 +1,4 @@
-"""TCP rows: an echo server in one process on one core, the compiled client on another.
+"""TCP and TLS rows: an echo server in one process on one core, the compiled client on another.
 
 Not here: the server (`tcp_server.py`) and the client (`client/`) themselves. Thread: the main
 thread of `run.py`. Invariant: loopback only, ports below the ephemeral range, at most 1,000
@@ -24,6 +24,7 @@ from worker import ABSENT
 
 PORTS = range(20_000, 30_000)
 KIB = 1_024
+CERTIFICATES = HERE.parent / "tests" / "certificates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,18 @@ class Scenario:
     mode: str
     size: int
     connections: int
+    tls: bool = False
 
     @property
     def name(self) -> str:
-        return f"tcp_{self.mode}_{self.size // KIB}k_{self.connections}"
+        layer = "tls" if self.tls else "tcp"
+        return f"{layer}_{self.mode}_{self.size // KIB}k_{self.connections}"
 
     @property
     def operation(self) -> str:
         server = "Protocol" if self.mode == "protocol" else "readline + drain"
+        if self.tls:
+            server = f"TLS, {server}"
         return f"{server}, {self.size // KIB} KiB, {self.connections:,} connections"
 
 
@@ -52,7 +57,19 @@ SCENARIOS: dict[str, Scenario] = {
         for size in (1, 10, 100)
         for connections in (10, 1_000)
     )
+} | {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(mode, size * KIB, 10, tls=True)
+        for mode in ("protocol", "streams")
+        for size in (1, 100)
+    )
 }
+
+
+def has_floor(name: str) -> bool:
+    """Whether the raw server knows the row: it speaks no TLS."""
+    return name in SCENARIOS and not SCENARIOS[name].tls
 
 
 def built_client() -> Path:
@@ -86,11 +103,17 @@ def free_port() -> int:
     raise ChildError("no free port")
 
 
-def server_command(contender: str, mode: str, port: int, client: Path) -> list[str]:
+def server_command(contender: str, scenario: Scenario, port: int, client: Path) -> list[str]:
     """The server's command line; the floor serves both modes alike."""
     if contender == FLOOR:
         return [str(client), "floor", "--port", str(port)]
-    return [sys.executable, str(HERE / "tcp_server.py"), contender, mode, str(port)]
+    command = [sys.executable, str(HERE / "tcp_server.py"), contender, scenario.mode, str(port)]
+    return [*command, "--tls", str(CERTIFICATES / "localhost.pem")] if scenario.tls else command
+
+
+def trust(scenario: Scenario) -> list[str]:
+    """What the client is told of TLS."""
+    return ["--tls", str(CERTIFICATES / "authority.pem")] if scenario.tls else []
 
 
 def measure(
@@ -106,10 +129,11 @@ def measure(
     """One sample of one contender."""
     port = free_port()
     return drive(
-        server_command(contender, scenario.mode, port, client),
+        server_command(contender, scenario, port, client),
         [
             *("--port", str(port), "--connections", str(scenario.connections)),
             *("--size", str(scenario.size)),
+            *trust(scenario),
         ],
         client,
         cores,

@@ -1,4 +1,4 @@
-"""An echo server on loopback: `tcp_server.py LOOP MODE PORT`, until it is killed.
+"""An echo server on loopback: `tcp_server.py LOOP MODE PORT [--tls FILE]`, until it is killed.
 
 Not here: the client and the floor (`client/`), the measuring (`tcp.py`). Thread: main.
 Invariant: the line on stdout comes only when connections are accepted.
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import resource
+import ssl
 import sys
 from typing import cast
 
@@ -45,14 +46,14 @@ async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     writer.close()
 
 
-async def serve(contender: str, mode: str, port: int) -> None:
+async def serve(contender: str, mode: str, port: int, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     server: asyncio.AbstractServer
     if mode == "protocol":
-        server = await loop.create_server(Echo, HOST, port, backlog=BACKLOG)
+        server = await loop.create_server(Echo, HOST, port, backlog=BACKLOG, ssl=tls)
     else:
         server = await asyncio.start_server(
-            echo_lines, HOST, port, backlog=BACKLOG, limit=LINE_LIMIT
+            echo_lines, HOST, port, backlog=BACKLOG, limit=LINE_LIMIT, ssl=tls
         )
     print(json.dumps({"ready": True} | about_process(contender)), flush=True)
     async with server:
@@ -64,6 +65,7 @@ def main() -> int:
     parser.add_argument("loop")
     parser.add_argument("mode", choices=("protocol", "streams"))
     parser.add_argument("port", type=int)
+    parser.add_argument("--tls", metavar="FILE", help="certificate and key")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -72,8 +74,12 @@ def main() -> int:
     except ImportError as error:
         print(f"{options.loop} cannot be imported: {error}", file=sys.stderr)
         return ABSENT
+    tls = None
+    if options.tls:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(options.tls)
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(options.loop, options.mode, options.port))
+        runner.run(serve(options.loop, options.mode, options.port, tls))
     return 0
 
 

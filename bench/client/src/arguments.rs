@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-const KNOWN: [&str; 8] =
-    ["port", "connections", "size", "http", "server-pid", "warm-up", "duration", "requests"];
+const KNOWN: [&str; 9] =
+    ["port", "connections", "size", "http", "tls", "server-pid", "warm-up", "duration", "requests"];
 
 /// Option values by name, as text.
 #[derive(Debug)]
@@ -39,6 +39,11 @@ impl Arguments {
     /// Whether the option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
+    }
+
+    /// The option's value, if it was given.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
     }
 
     /// The option's value, required and within `bounds`.

@@ -12,7 +12,6 @@
 //! | draining | no message is in flight | the report is printed |
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -22,6 +21,7 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::arguments::Arguments;
+use crate::connection::{Stream, trusting};
 use crate::cpu_time::CpuTime;
 use crate::latency::Histogram;
 use crate::reply::Reply;
@@ -44,7 +44,7 @@ enum Phase {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes of the message that the socket has taken, and bytes of the reply that came.
     sent: usize,
     received: usize,
@@ -106,7 +106,9 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     };
     let count = arguments.number("connections", 1..=10_000)?;
     let server = arguments.number("server-pid", 1..=i32::MAX)?.to_string();
-    let mut load = Load::connect(port, count, (message, reply, batch), server, length)?;
+    let tls = arguments.text("tls").map(trusting).transpose()?;
+    let connect = || Stream::connect(port, tls.as_ref());
+    let mut load = Load::connect(connect, count, (message, reply, batch), server, length)?;
     let report = load.drive()?;
     writeln!(io::stdout(), "{report}")
 }
@@ -123,7 +125,7 @@ fn message_of(size: usize) -> Vec<u8> {
 
 impl Load {
     fn connect(
-        port: u16,
+        connect: impl Fn() -> io::Result<Stream>,
         count: usize,
         (message, reply, batch): (Vec<u8>, Reply, u64),
         server: String,
@@ -132,9 +134,7 @@ impl Load {
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(count);
         for index in 0..count {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
+            let stream = connect()?;
             epoll::add(&poller, &stream, EventData::new_u64(index as u64), EventFlags::IN)?;
             connections.push(Connection {
                 stream,
@@ -285,7 +285,8 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        let unsent = self.sent < message.len();
+        self.stream.flush()?;
+        let unsent = self.sent < message.len() || self.stream.wants_write();
         if unsent != self.wants_write {
             let interest = if unsent { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
             epoll::modify(poller, &self.stream, EventData::new_u64(index as u64), interest)?;
@@ -294,8 +295,21 @@ impl Connection {
         Ok(())
     }
 
-    /// One read; `true` when the reply is whole.
+    /// `true` when the reply is whole. TLS may hold more than the kernel tells of: it is read to the end.
     fn receive(&mut self, reply: &Reply, buffer: &mut [u8]) -> io::Result<bool> {
+        loop {
+            let before = self.received;
+            if self.receive_some(reply, buffer)? {
+                return Ok(true);
+            }
+            if self.received == before || !self.stream.is_tls() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// One read; `true` when the reply is whole.
+    fn receive_some(&mut self, reply: &Reply, buffer: &mut [u8]) -> io::Result<bool> {
         let count = match self.stream.read(buffer) {
             Ok(0) => return Err(io::Error::other("the server closed a connection")),
             Ok(count) => count,

@@ -6,6 +6,7 @@
 //! JSON lines only, so a caller can parse it; failures go to stderr with exit status 1.
 
 mod arguments;
+mod connection;
 mod cpu_time;
 mod floor;
 mod latency;
@@ -19,7 +20,7 @@ use arguments::Arguments;
 
 const USAGE: &str = "usage:
   echo-load load  --port P --connections N (--size BYTES | --http PIPELINED) --server-pid PID
-                  (--warm-up S --duration S | --requests N)
+                  (--warm-up S --duration S | --requests N) [--tls AUTHORITY.PEM]
   echo-load floor --port P";
 
 fn run(mut words: impl Iterator<Item = String>) -> io::Result<()> {
