@@ -146,9 +146,12 @@ def test_a_server_that_dies_is_told() -> None:
 
 @needs_cargo
 @pytest.mark.parametrize("contender", ["asyncio", contenders.FLOOR])
-@pytest.mark.parametrize("mode", ["protocol", "streams"])
+@pytest.mark.parametrize("mode", ["protocol", "streams", "protocol, TLS"])
 def test_tcp_sample(client: Path, contender: str, mode: str) -> None:
-    scenario = tcp.Scenario(mode, 100 * tcp.KIB, 10)
+    mode, _, layer = mode.partition(", ")
+    if layer and contender == contenders.FLOOR:
+        pytest.skip("the floor speaks no TLS")
+    scenario = tcp.Scenario(mode, 100 * tcp.KIB, 10, tls=bool(layer))
     cores = Cores.available()
     sample = tcp.measure(
         contender, scenario, client, cores, warm_up=0.05, duration=0.3, environment={}
@@ -181,7 +184,7 @@ def shouting_server() -> Iterator[int]:
 def test_the_client_checks_the_echo(client: Path, shouting_server: int) -> None:
     command = [str(client), "load", "--port", str(shouting_server), "--connections", "1"]
     command += ["--size", "1024", "--requests", "5", "--server-pid", "1"]
-    with pytest.raises(ChildError, match="the echo differs"):
+    with pytest.raises(ChildError, match="the reply is not what it must be"):
         run_json(command, Cores.available().client, timeout=30)
 
 
