@@ -5,8 +5,9 @@ Thread: the one that runs the loop, where nothing else is said.
 Invariant: stubtest finds no difference between this file and the module.
 
 An instance of Handle, TimerHandle, Future, Task or one of the transports is, to isinstance(), one
-of asyncio's class of the same name: that is why they derive from it here. Their layouts are their
-own, so two of them have bases that no class written in Python could join.
+of asyncio's class of the same name: that is why they derive from it here. The classes of streams
+derive from asyncio's in Python (rulip.streams), and so not here. Their layouts are their own, so
+two of them have bases that no class written in Python could join.
 Times and delays are seconds on the monotonic clock. A slash marks what is taken by position only.
 """
 
@@ -22,6 +23,7 @@ from asyncio.tasks import wait_for as wait_for
 from asyncio.timeouts import timeout as timeout
 from asyncio.timeouts import timeout_at as timeout_at
 from asyncio.trsock import TransportSocket
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextvars import Context
 from traceback import StackSummary
@@ -40,6 +42,7 @@ from typing import (
     overload,
     type_check_only,
 )
+from weakref import ref
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
 from typing_extensions import disjoint_base
@@ -60,6 +63,11 @@ __all__ = [
     "ReadPipeTransport",
     "Semaphore",
     "Sleep",
+    "StreamDrain",
+    "StreamRead",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "TLSProtocol",
     "TLSTransport",
     "Task",
@@ -74,6 +82,7 @@ __all__ = [
     "_pending_tasks",
     "_set_datagram_transport_class",
     "_set_read_pipe_transport_class",
+    "_set_stream_classes",
     "_set_tls_classes",
     "_set_transport_class",
     "_set_write_pipe_transport_class",
@@ -1108,6 +1117,220 @@ class TLSProtocol(asyncio.BufferedProtocol):
     def _store(self, data: bytes, /) -> None:
         """Keep records that came before the handshake."""
 
+@final
+class StreamRead(Coroutine[Any, Any, _T_co]):
+    """What a reader's read methods return: a coroutine, to be awaited once."""
+
+    __name__: str
+    __qualname__: str
+
+    @property
+    def cr_await(self) -> asyncio.Future[Any] | None:
+        """What it waits for."""
+    @property
+    def cr_frame(self) -> None:
+        """None: it has no Python frame."""
+    @property
+    def cr_running(self) -> bool:
+        """False: it never runs Python code."""
+    def __del__(self) -> None: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def __iter__(self) -> Generator[Any, Any, _T_co]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any:
+        """Advance; the value is ignored. RuntimeError if it was awaited to its end already."""
+    @overload
+    def throw(
+        self,
+        typ: type[BaseException],
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> Never:
+        """Raise the exception at the await."""
+    @overload
+    def throw(
+        self, typ: BaseException, val: None = None, tb: TracebackType | None = None, /
+    ) -> Never: ...
+    def close(self) -> None:
+        """End it."""
+
+@final
+class StreamDrain(Coroutine[Any, Any, None]):
+    """What a writer's drain() returns: a coroutine, to be awaited once."""
+
+    __name__: str
+    __qualname__: str
+
+    @property
+    def cr_await(self) -> asyncio.Future[Any] | None:
+        """What it waits for."""
+    @property
+    def cr_frame(self) -> None:
+        """None: it has no Python frame."""
+    @property
+    def cr_running(self) -> bool:
+        """False: it never runs Python code."""
+    def __del__(self) -> None: ...
+    def __await__(self) -> Generator[Any, Any]: ...
+    def __iter__(self) -> Generator[Any, Any]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any:
+        """Advance; the value is ignored. RuntimeError if it was awaited to its end already."""
+    @overload
+    def throw(
+        self,
+        typ: type[BaseException],
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> Never:
+        """Raise the exception at the await."""
+    @overload
+    def throw(
+        self, typ: BaseException, val: None = None, tb: TracebackType | None = None, /
+    ) -> Never: ...
+    def close(self) -> None:
+        """End it."""
+
+@disjoint_base
+class StreamReader:
+    """The native half of rulip.StreamReader: the buffer, and what takes bytes out of it."""
+
+    _loop: asyncio.AbstractEventLoop | None
+    """The event loop."""
+    _transport: asyncio.BaseTransport | None
+    """What is paused when too much is here."""
+    _waiter: asyncio.Future[None] | None
+    """The future of whoever waits."""
+    _buffer: bytearray
+    """What was received and not read; changing it changes what is read."""
+    _limit: int
+    """Half of what may be here before the transport is paused, in bytes."""
+    _exception: BaseException | None
+    """What every read raises."""
+    _eof: bool
+    """Whether nothing follows."""
+    _paused: bool
+    """Whether the transport was paused."""
+    _source_traceback: StackSummary | None
+    """Where it was made, in debug mode."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self, limit: int = 65536, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, bytes]: ...
+    def readline(self) -> Coroutine[Any, Any, bytes]:
+        """Read until a line feed; what there is at the end; ValueError past the limit."""
+    def readuntil(
+        self, separator: ReadableBuffer | tuple[ReadableBuffer, ...] = b"\n"
+    ) -> Coroutine[Any, Any, bytes]:
+        """Read until a separator; IncompleteReadError at the end, LimitOverrunError too far."""
+    def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]:
+        """Read `n` bytes; IncompleteReadError at the end."""
+    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]:
+        """Read what is there, at most `n` bytes; without `n`, all until the end."""
+    def feed_data(self, data: Iterable[int]) -> None:
+        """Take bytes in; AssertionError after the end."""
+    def feed_eof(self) -> None:
+        """Nothing follows."""
+    def at_eof(self) -> bool:
+        """Return True if all was read and nothing follows."""
+    def exception(self) -> BaseException | None:
+        """Return what every read raises, or None."""
+    def set_exception(self, exc: BaseException) -> None:
+        """Let every read raise this."""
+    def set_transport(self, transport: asyncio.BaseTransport) -> None:
+        """Set what is paused when too much is here; AssertionError the second time."""
+    def _wait_for_data(self, name: str, /) -> Coroutine[Any, Any, None]:
+        """Wait until something is fed; RuntimeError, with the name, if somebody else waits."""
+    def _wakeup_waiter(self) -> None:
+        """Wake whoever waits."""
+    def _maybe_resume_transport(self) -> None:
+        """Resume the transport if it was paused and little is left."""
+
+@disjoint_base
+class StreamReaderProtocol:
+    """The native half of rulip.StreamReaderProtocol: bytes on their way to the reader."""
+
+    _loop: asyncio.AbstractEventLoop | None
+    """The event loop."""
+    _closed: asyncio.Future[None] | None
+    """Done once the connection is lost."""
+    _drain_waiters: deque[asyncio.Future[None]]
+    """The futures of those who wait for room."""
+    _stream_reader_wr: ref[Any] | None
+    """A weak reference to the reader."""
+    _strong_reader: Any | None
+    """A server's reader until it is handed over."""
+    _source_traceback: StackSummary | None
+    """Where the reader was made, in debug mode."""
+    _client_connected_cb: Callable[[Any, Any], Any] | None
+    """Who is told of a client."""
+    _task: asyncio.Task[Any] | None
+    """The task of a coroutine that serves a client."""
+    _stream_writer: Any | None
+    """The writer, on Pythons whose asyncio keeps it here."""
+    _transport: asyncio.BaseTransport | None
+    """The transport."""
+    _reject_connection: bool
+    """Whether nobody wants the connection any more."""
+    _over_ssl: bool
+    """Whether TLS lies in between."""
+    _paused: bool
+    """Whether writing is paused."""
+    _connection_lost: bool
+    """Whether the connection is lost."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        stream_reader: Any | None,
+        client_connected_cb: Callable[[Any, Any], Any] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
+    def __del__(self) -> None: ...
+    def data_received(self, data: bytes) -> None:
+        """Hand bytes to the reader."""
+    def _drain_helper(self) -> Coroutine[Any, Any, None]:
+        """Wait until writing is not paused; ConnectionResetError once the connection is lost."""
+
+@disjoint_base
+class StreamWriter:
+    """The native half of rulip.StreamWriter: bytes on their way to the transport."""
+
+    _transport: Any | None
+    """The transport."""
+    _protocol: Any | None
+    """The protocol."""
+    _reader: Any | None
+    """The reader, if any."""
+    _loop: asyncio.AbstractEventLoop | None
+    """The event loop."""
+    _complete_fut: asyncio.Future[None]
+    """A future that is done."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def __init__(
+        self,
+        transport: Any,
+        protocol: Any,
+        reader: Any | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None: ...
+    def write(self, data: ReadableBuffer) -> None:
+        """Write bytes; never blocks, the rest is buffered."""
+    def drain(self) -> Coroutine[Any, Any, None]:
+        """Wait until there is room to write; raises once the connection is lost."""
+    def is_closing(self) -> bool:
+        """Return True if closing or closed."""
+
 @disjoint_base
 class EventLoop:
     """The native half of rulip.Loop: turns, timers, tasks, watched descriptors."""
@@ -1296,6 +1519,9 @@ def _set_tls_classes(
     transport_class: type[_SSLProtocolTransport], protocol_class: type[SSLProtocol]
 ) -> None:
     """The classes that TLS transports and their protocols answer; called once, by the package."""
+
+def _set_stream_classes(reader: type[Any], protocol: type[Any]) -> None:
+    """The classes that replace no native method; called once, by the package."""
 
 def _set_transport_class(cls: type[asyncio.Transport]) -> None:
     """The class that transports answer as their own; called once, by the package."""

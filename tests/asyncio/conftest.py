@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _PyTask
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -52,6 +52,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return params.get("loop_name") == "asyncio" and params.get("tls_way") == "memory_bio"
 
     items[:] = [item for item in items if not is_twin(item)]
+
+
+@pytest.fixture(params=["stock", "native"])
+def stream_classes(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Whose streams stand in asyncio: its own, or rulip's. Either kind runs on either loop."""
+    if request.param == "stock":
+        yield "stock"
+        return
+    import rulip
+
+    rulip.install()
+    try:
+        assert asyncio.StreamReader is rulip.StreamReader
+        yield "native"
+    finally:
+        rulip.uninstall()
 
 
 @pytest.fixture(params=["own", "stock", "python"])

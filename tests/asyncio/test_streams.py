@@ -1,8 +1,9 @@
 """asyncio's streams over the loop's transports: open_connection, start_server, reader and writer.
 
-Not here: what the transports do by themselves (test_transports.py, test_flow_control.py).
+Not here: what the transports do by themselves (test_transports.py, test_flow_control.py); a reader
+or a writer without a connection (test_stream_reader.py, test_stream_writer.py).
 Runs in the main thread.
-Invariant: one body for both loops; stock asyncio passes every test.
+Invariant: one body for both loops and both kinds of streams; stock asyncio passes every test.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tests.loopback import (
     until,
     within,
 )
+
+pytestmark = pytest.mark.usefixtures("stream_classes")
 
 
 @contextlib.asynccontextmanager

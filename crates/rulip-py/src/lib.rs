@@ -2,7 +2,7 @@
 //!
 //! The only crate that knows CPython. Layers, lowest first: `ffi` (what PyO3 lacks), `names`, `imports`, `error`;
 //! then the hot types, which are one state machine in four modules, `handle`, `loop_state`, `future`,
-//! `task`; then `locks`, `queues`, `tls` and `transport`, which know each other; then `event_loop`. Everything runs attached to the interpreter, on the
+//! `task`; then `locks`, `queues`, `tls`, `transport` and `streams`, which know each other; then `event_loop`. Everything runs attached to the interpreter, on the
 //! thread that runs the loop unless a function says otherwise.
 //!
 //! Two rules: the engine never calls out, and nothing of ours is borrowed while Python runs or a
@@ -26,6 +26,7 @@ pub(crate) mod observers;
 pub(crate) mod queues;
 pub(crate) mod rare;
 pub(crate) mod shield;
+pub(crate) mod streams;
 pub(crate) mod task;
 pub(crate) mod taskgroup;
 pub(crate) mod timeouts;
@@ -43,6 +44,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let exports = (|| {
         names::init()?;
         imports::init()?;
+        streams::init()?;
         let (handle, timer_handle) = handle::slots::build()?;
         let future = future::slots::build()?;
         future::iter::build()?;
@@ -70,6 +72,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
             ("WritePipeTransport", transport::pipe_slots::build_writer()?),
             ("TLSTransport", tls::slots::build_transport()?),
             ("TLSProtocol", tls::slots::build_protocol()?),
+            ("StreamReader", streams::slots::build()?),
+            ("StreamReaderProtocol", streams::protocol::build()?),
+            ("StreamWriter", streams::writer::build()?),
+            ("StreamRead", streams::read::build()?),
+            ("StreamDrain", streams::drain::build()?),
             ("EventLoop", event_loop::methods::build()?),
             ("sleep", ffi::spec::module_function(function(
                 c"sleep",
@@ -135,6 +142,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_set_tls_classes",
                 c"_set_tls_classes(transport_class, protocol_class)\n--\n\nThe classes that TLS transports and their protocols answer as their own.",
                 tls::slots::set_public_classes,
+            ))?),
+            ("_set_stream_classes", ffi::spec::module_function(function(
+                c"_set_stream_classes",
+                c"_set_stream_classes(reader, protocol)\n--\n\nThe classes that replace no native method.",
+                streams::slots::set_public_classes,
             ))?),
             ("_set_transport_class", ffi::spec::module_function(function(
                 c"_set_transport_class",

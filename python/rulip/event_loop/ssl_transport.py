@@ -8,8 +8,8 @@ Thread: the loop's own.
 Invariant: ssl= never gives a plaintext connection, and the handshake's failure closes it.
 """
 
-import asyncio
 import ssl
+from asyncio.streams import StreamReaderProtocol
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +23,7 @@ def _hand_over_received(protocol: Any, tls: Any) -> None:
     It is the beginning of the peer's handshake, or something slipped in to be taken for part
     of the encrypted stream, which the handshake will not survive.
     """
-    if not isinstance(protocol, asyncio.StreamReaderProtocol):
+    if not isinstance(protocol, StreamReaderProtocol):
         return
     buffer = getattr(getattr(protocol, "_stream_reader", None), "_buffer", None)
     if buffer:

@@ -249,3 +249,39 @@ pub(crate) fn unexpected(function: &str, name: &Obj) -> Raised {
         Err(raised) => raised,
     }
 }
+
+/// Binds the arguments of a `tp_init` call; the first `required` must come.
+pub(crate) fn bind_init<const N: usize>(
+    function: &str,
+    names: [&CStr; N],
+    required: usize,
+    args: &Obj,
+    kwargs: Option<&Obj>,
+) -> Res<[Option<Obj>; N]> {
+    let given = value::tuple_items(args);
+    if given.len() > N {
+        return Err(Raised::type_error(&format!(
+            "{function}() takes at most {N} positional arguments ({} given)",
+            given.len()
+        )));
+    }
+    let mut found = [const { None }; N];
+    for (place, value) in found.iter_mut().zip(given) {
+        *place = Some(value);
+    }
+    for (name, value) in kwargs.map(value::dict_items).unwrap_or_default() {
+        let Some(i) = names.iter().position(|wanted| value::text_is(&name, wanted)) else {
+            return Err(unexpected(function, &name));
+        };
+        if found[i].replace(value).is_some() {
+            return Err(Raised::type_error(&format!(
+                "{function}() got multiple values for argument '{}'",
+                names[i].to_string_lossy()
+            )));
+        }
+    }
+    match found.iter().take(required).position(Option::is_none) {
+        Some(i) => Err(missing(function, names[i])),
+        None => Ok(found),
+    }
+}

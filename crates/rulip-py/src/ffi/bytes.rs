@@ -17,6 +17,23 @@ pub(crate) fn from_slice(data: &[u8]) -> Res<Obj> {
     }
 }
 
+/// The length of an exact bytes object.
+#[inline]
+pub(crate) fn len(obj: &Obj) -> usize {
+    // SAFETY: only called on exact bytes objects.
+    unsafe { c::Py_SIZE(obj.as_ptr()).unsigned_abs() }
+}
+
+/// Reads an exact bytes object, which is borrowed for the call and never changes.
+#[inline]
+pub(crate) fn with<R>(obj: &Obj, f: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: only called on exact bytes objects, which own this range and never change it.
+    let data = unsafe {
+        std::slice::from_raw_parts(c::PyBytes_AS_STRING(obj.as_ptr()).cast::<u8>(), len(obj))
+    };
+    f(data)
+}
+
 /// Whether it is exactly a bytes object: immutable, and its deallocation runs nobody's code.
 #[inline]
 pub(crate) fn is_exact(obj: &Obj) -> bool {

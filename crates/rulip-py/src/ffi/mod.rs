@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "the border to CPython's C API")]
 
 pub(crate) mod arguments;
+pub(crate) mod bytearray;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;
@@ -25,6 +26,7 @@ pub(crate) mod slot;
 pub(crate) mod spec;
 pub(crate) mod trampoline;
 pub(crate) mod value;
+pub(crate) mod weakref;
 
 pub(crate) use error::{Raised, Res};
 pub(crate) use native::Ref;

@@ -204,6 +204,14 @@ impl<T: Native> EitherSlot<T> {
         drop(old);
     }
 
+    /// Stores a native object, without asking what it is.
+    #[inline]
+    pub(crate) fn set_native(&self, value: Ref<T>) {
+        let old = self.take();
+        self.word.set(value.into_obj().into_ptr() as usize | Self::NATIVE);
+        drop(old);
+    }
+
     #[inline]
     fn ptr(&self) -> *mut c::PyObject {
         (self.word.get() & !Self::NATIVE) as *mut c::PyObject

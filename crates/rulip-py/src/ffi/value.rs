@@ -191,6 +191,13 @@ pub(crate) fn as_descriptor(obj: &Obj) -> Res<i32> {
     status(fd).map(|()| fd)
 }
 
+/// `one <= other`.
+pub(crate) fn less_or_equal(one: &Obj, other: &Obj) -> Res<bool> {
+    // SAFETY: live objects.
+    let code = unsafe { c::PyObject_RichCompareBool(one.as_ptr(), other.as_ptr(), c::Py_LE) };
+    status(code).map(|()| code != 0)
+}
+
 /// `len(obj)`.
 pub(crate) fn len(obj: &Obj) -> Res<usize> {
     // SAFETY: a live object.
@@ -264,6 +271,12 @@ pub(crate) fn set(items: &[Obj]) -> Res<Obj> {
 pub(crate) fn append(list: &Obj, item: &Obj) -> Res<()> {
     // SAFETY: checks that it is a list; a live item.
     status(unsafe { c::PyList_Append(list.as_ptr(), item.as_ptr()) })
+}
+
+/// Whether it is a tuple.
+pub(crate) fn is_tuple(obj: &Obj) -> bool {
+    // SAFETY: a live object.
+    unsafe { c::PyTuple_Check(obj.as_ptr()) != 0 }
 }
 
 /// The items of a tuple, as new references.

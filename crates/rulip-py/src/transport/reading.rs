@@ -15,9 +15,13 @@ use super::stream::StreamTransport;
 use crate::ffi::value::WritableBuffer;
 use crate::ffi::{Obj, Raised, Ref, Res, bytes, value};
 use crate::names;
+use crate::streams::protocol::{Receiver, StreamProtocol};
+use crate::streams::reader::Reader;
 
 /// The most that one read takes: asyncio's own limit.
 const READ_SIZE: usize = 256 * 1024;
+/// The least room for what follows the beginning of a message.
+const GATHERED: usize = 64 * 1024;
 /// From this size on, the memory of a message is worth not copying.
 const LARGE: usize = 16 * 1024;
 /// How much a connection that ended badly may still have to say.
@@ -37,6 +41,7 @@ impl Ref<StreamTransport> {
             Takes::Bytes => self.read_bytes(),
             Takes::IntoBuffer => self.read_into_protocol(),
             Takes::Encrypted => self.read_encrypted(),
+            Takes::Stream => self.read_stream(),
         }
     }
 
@@ -49,6 +54,76 @@ impl Ref<StreamTransport> {
         self.read_if(duty);
     }
 
+    /// Into a native reader: no bytes object and no call in between. Without a reader what
+    /// comes is read and forgotten.
+    fn read_stream(&self) -> Res<()> {
+        let (Some(loop_), Some(protocol)) = (self.loop_.get(), self.protocol.get()) else {
+            return Ok(());
+        };
+        let receiver = Ref::<StreamProtocol>::downcast(&protocol).map(|stream| stream.receiver());
+        let reader = match receiver {
+            Some(Ok(Receiver::Reader(reader))) => Some(reader),
+            Some(Ok(Receiver::Nobody)) => None,
+            Some(Ok(Receiver::ByName)) | None => return self.read_bytes(),
+            Some(Err(raised)) => return self.data_refused(raised),
+        };
+        if let Some(reader) = reader.as_ref().filter(|reader| reader.is_gathering()) {
+            return self.read_in_place(reader);
+        }
+        let mut scratch = loop_.take_scratch(READ_SIZE);
+        let outcome = socket::recv(self.lent()?, &mut scratch);
+        self.note_received(&outcome, READ_SIZE);
+        let fed = match (&outcome, reader) {
+            (&Ok(n @ 1..), Some(reader)) => reader.feed(&scratch[..n]),
+            _ => Ok(()),
+        };
+        loop_.scratch.set(scratch);
+        self.after_feeding(outcome, fed)
+    }
+
+    /// Behind what the reader has gathered of a message that is not complete.
+    fn read_in_place(&self, reader: &Ref<Reader>) -> Res<()> {
+        let fd = self.lent()?;
+        let (outcome, requested) = reader.gather(GATHERED, |room| {
+            let requested = room.len().min(READ_SIZE);
+            (socket::recv(fd, &mut room[..requested]), requested)
+        });
+        self.note_received(&outcome, requested);
+        let fed = match outcome {
+            Ok(1..) => reader.received(),
+            _ => Ok(()),
+        };
+        self.after_feeding(outcome, fed)
+    }
+
+    fn note_received(&self, outcome: &io::Result<usize>, requested: usize) {
+        if let &Ok(n @ 1..) = outcome {
+            let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+        }
+    }
+
+    fn after_feeding(&self, outcome: io::Result<usize>, fed: Res<()>) -> Res<()> {
+        match outcome {
+            Ok(0) => self.tell_eof(),
+            Ok(_) => {
+                if let Err(raised) = fed {
+                    return self.data_refused(raised);
+                }
+                self.read_on();
+                Ok(())
+            }
+            Err(error) => match self.not_received(&error) {
+                Ok(_) => Ok(()),
+                Err(raised) => self.fatal("Fatal read error on socket transport", raised),
+            },
+        }
+    }
+
+    #[cold]
+    fn data_refused(&self, raised: Raised) -> Res<()> {
+        self.fatal("Fatal error: protocol.data_received() call failed.", raised)
+    }
+
     fn read_bytes(&self) -> Res<()> {
         match self.receive() {
             Ok(Received::Data(data)) => {
@@ -56,8 +131,7 @@ impl Ref<StreamTransport> {
                     deliver(protocol, Takes::Bytes, receiver::Received::Object(data))
                 });
                 if let Err(raised) = told {
-                    return self
-                        .fatal("Fatal error: protocol.data_received() call failed.", raised);
+                    return self.data_refused(raised);
                 }
                 self.read_on();
                 Ok(())

@@ -7,6 +7,7 @@
 //! Owner thread; nothing is borrowed while the protocol runs.
 
 use crate::ffi::{Obj, Ref, Res, bytes, value};
+use crate::streams::protocol::{Receiver, StreamProtocol};
 use crate::tls::protocol::TlsProtocol;
 use crate::{imports, names};
 
@@ -19,12 +20,17 @@ pub(crate) enum Takes {
     IntoBuffer,
     /// Ours: it decrypts them.
     Encrypted,
+    /// A native stream protocol: its reader gets them.
+    Stream,
 }
 
 impl Takes {
     pub(crate) fn of(protocol: &Obj) -> Res<Self> {
         if Ref::<TlsProtocol>::exact(protocol).is_some() {
             return Ok(Self::Encrypted);
+        }
+        if Ref::<StreamProtocol>::downcast(protocol).is_some() {
+            return Ok(Self::Stream);
         }
         let buffered = protocol.is_instance(&imports::get().buffered_protocol_class)?;
         Ok(if buffered { Self::IntoBuffer } else { Self::Bytes })
@@ -50,6 +56,21 @@ pub(crate) fn deliver(protocol: &Obj, takes: Takes, received: Received<'_>) -> R
             Received::Object(data) => value::with_buffer(&data, |slice| tls.receive(slice))??,
         }
         return Ok(Obj::none());
+    }
+    if takes == Takes::Stream
+        && let Some(stream) = Ref::<StreamProtocol>::downcast(protocol)
+    {
+        match stream.receiver()? {
+            Receiver::Reader(reader) => {
+                match &received {
+                    Received::Slice(slice) => reader.feed(slice)?,
+                    Received::Object(data) => reader.feed_object(data)?,
+                }
+                return Ok(Obj::none());
+            }
+            Receiver::Nobody => return Ok(Obj::none()),
+            Receiver::ByName => {}
+        }
     }
     let data = match received {
         Received::Slice(slice) => bytes::from_slice(slice)?,

@@ -240,6 +240,12 @@ impl StreamTransport {
     pub(crate) fn is_closing(&self) -> bool {
         self.stream.borrow().is_closing()
     }
+
+    /// Nobody has put an attribute of their own in a method's place.
+    #[inline]
+    pub(crate) fn is_unpatched(&self) -> bool {
+        self.dict.get().is_null()
+    }
 }
 
 impl Ref<StreamTransport> {

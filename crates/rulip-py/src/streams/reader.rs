@@ -1,0 +1,410 @@
+//! The reader: what it holds, how bytes, the end and errors get in, and whom that wakes.
+//!
+//! | `waiter` | `want` | `ready` | who |
+//! |---|---|---|---|
+//! | none | - | none | nobody waits |
+//! | a future | what must be there before it is done | none | a read waits |
+//! | none | - | cut out for the last one that waited | it was woken, and comes for it next turn |
+//!
+//! A waiting read is woken when it can go on, not with every chunk; what it asked for is cut out
+//! of the received memory at once. Until it comes for that, `ready` still counts as the buffer's
+//! head: whoever looks at the buffer meanwhile finds it there (`settle`).
+//!
+//! Not here: what a read takes (`reading.rs`), the Python face (`slots.rs`). Owner thread.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_int};
+use std::rc::Rc;
+
+use super::buffer::Buffer;
+use super::scan::Separators;
+use super::slots::public_reader;
+use crate::ffi::native::{Native, TypeCell};
+use crate::ffi::slot::Visit;
+use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, bytearray, bytes, value};
+use crate::future::Future;
+use crate::loop_state::LoopState;
+use crate::names;
+use crate::transport::stream::StreamTransport;
+
+/// asyncio's `_DEFAULT_LIMIT`.
+pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
+
+/// A subclass that has its own idea of one of these gets asyncio's own bodies of all the others.
+const COLLABORATING: [&CStr; 11] = [
+    c"feed_data",
+    c"feed_eof",
+    c"set_exception",
+    c"exception",
+    c"read",
+    c"readline",
+    c"readuntil",
+    c"readexactly",
+    c"_wait_for_data",
+    c"_wakeup_waiter",
+    c"_maybe_resume_transport",
+];
+
+/// What a waiting read waits for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Want {
+    /// Any news: somebody else's waiter, or `_wait_for_data`.
+    News,
+    /// A line feed.
+    Line,
+    /// One of the separators.
+    Separator,
+    Exactly(usize),
+    AtMost(usize),
+    End,
+}
+
+/// The body of `_rulip.StreamReader`.
+pub(crate) struct Reader {
+    pub(super) loop_: EitherSlot<LoopState>,
+    pub(super) transport: EitherSlot<StreamTransport>,
+    pub(super) buffer: RefCell<Buffer>,
+    /// The bytearray that somebody got for `_buffer`: while they hold it, it is the truth.
+    shared: Slot,
+    pub(super) ready: Slot,
+    /// Numbers the waits: `ready` is for the last one.
+    pub(super) wait: Cell<u32>,
+    pub(super) waiter: EitherSlot<Future>,
+    pub(super) want: Cell<Want>,
+    /// What `Want::Separator` looks for, and how far it has looked.
+    pub(super) separators: RefCell<Option<Rc<Separators>>>,
+    pub(super) looked_through: Cell<usize>,
+    pub(super) exception: Slot,
+    pub(super) source_traceback: Slot,
+    /// As given; `None` is the default.
+    pub(super) limit_given: Slot,
+    pub(super) limit: Cell<usize>,
+    pub(super) eof: Cell<bool>,
+    pub(super) paused: Cell<bool>,
+    /// A subclass or a patch has replaced methods: asyncio's own bodies run.
+    pub(super) by_name: Cell<bool>,
+}
+
+static TYPE: TypeCell = TypeCell::new();
+
+// SAFETY: every reference held is visited.
+#[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
+unsafe impl Native for Reader {
+    fn type_cell() -> &'static TypeCell {
+        &TYPE
+    }
+
+    fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
+        self.loop_.visit(visit)?;
+        self.transport.visit(visit)?;
+        self.waiter.visit(visit)?;
+        [&self.shared, &self.ready, &self.exception, &self.source_traceback, &self.limit_given]
+            .into_iter()
+            .try_for_each(|slot| slot.visit(visit))
+    }
+
+    fn clear(&self) {
+        drop(self.waiter.take());
+        drop(self.transport.take());
+        drop(self.exception.take());
+        drop(self.source_traceback.take());
+        drop(self.limit_given.take());
+        drop(self.loop_.take());
+    }
+}
+
+impl Reader {
+    pub(super) fn blank(class: &Obj) -> Res<Self> {
+        Ok(Self {
+            loop_: EitherSlot::empty(),
+            transport: EitherSlot::empty(),
+            buffer: RefCell::default(),
+            shared: Slot::empty(),
+            ready: Slot::empty(),
+            wait: Cell::new(0),
+            waiter: EitherSlot::empty(),
+            want: Cell::new(Want::News),
+            separators: RefCell::new(None),
+            looked_through: Cell::new(0),
+            exception: Slot::empty(),
+            source_traceback: Slot::empty(),
+            limit_given: Slot::empty(),
+            limit: Cell::new(DEFAULT_LIMIT),
+            eof: Cell::new(false),
+            paused: Cell::new(false),
+            by_name: Cell::new(super::overrides(class, public_reader(), &COLLABORATING)?),
+        })
+    }
+
+    /// Bytes that nobody has.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.ready_len() + self.buffer.borrow().len()
+    }
+
+    #[inline]
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.get().map_or(0, |ready| bytes::len(&ready))
+    }
+
+    /// Bytes may come without a Python call; after the end they may not come at all.
+    #[inline]
+    pub(crate) fn takes_natively(&self) -> bool {
+        !self.by_name.get() && !self.eof.get()
+    }
+
+    /// Whether `exception()` is ours.
+    pub(crate) fn is_exception_native(&self) -> bool {
+        !self.by_name.get()
+    }
+
+    /// Whether a name, set on an instance, takes a method's place.
+    pub(super) fn note_patch(&self, name: &Obj) {
+        if COLLABORATING.iter().any(|method| value::text_is(name, method)) {
+            self.by_name.set(true);
+        }
+    }
+
+    /// A limit as a number, for what may be a float or beyond all numbers.
+    pub(super) fn set_limit(&self, limit: &Obj) -> Res<()> {
+        let number = value::as_f64(limit)?;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast from a float saturates, which is what is wanted"
+        )]
+        self.limit.set(number as usize);
+        self.limit_given.set(Some(limit.clone()));
+        Ok(())
+    }
+}
+
+/// Whether a read may be woken by the rest of a chunk alone: nothing stands before it.
+fn cut(want: Want, data: &[u8], limit: usize) -> Option<usize> {
+    match want {
+        Want::Line => memchr::memchr(b'\n', data).filter(|at| *at <= limit).map(|at| at + 1),
+        Want::Exactly(n) => (data.len() >= n).then_some(n),
+        Want::AtMost(n) => Some(n.min(data.len())),
+        Want::News | Want::Separator | Want::End => None,
+    }
+}
+
+impl Ref<Reader> {
+    /// `feed_data(data)`, from whoever has received it.
+    pub(crate) fn feed(&self, data: &[u8]) -> Res<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.load()?;
+        if self.is_waited_for() {
+            let want = self.want.get();
+            let alone =
+                !self.shared.is_set() && !self.ready.is_set() && self.buffer.borrow().is_empty();
+            if let (true, Some(count)) = (alone, cut(want, data, self.limit.get())) {
+                let (head, rest) = data.split_at(count);
+                self.ready.set(Some(bytes::from_slice(head)?));
+                if !rest.is_empty() {
+                    self.buffer.borrow_mut().append(rest);
+                }
+                self.wake()?;
+                return self.restrain();
+            }
+        }
+        self.buffer.borrow_mut().append(data);
+        self.received()
+    }
+
+    /// Has at least `wanted` bytes of room behind the buffer filled by `fill`, which says how many it wrote.
+    pub(crate) fn gather<R>(
+        &self,
+        wanted: usize,
+        fill: impl FnOnce(&mut [u8]) -> (std::io::Result<usize>, R),
+    ) -> (std::io::Result<usize>, R) {
+        let mut buffer = self.buffer.borrow_mut();
+        let (outcome, more) = fill(buffer.room(wanted));
+        if let Ok(count) = outcome {
+            buffer.filled(count);
+        }
+        (outcome, more)
+    }
+
+    /// More stands in the buffer: wakes who waits for it, stops the transport where it is too much.
+    pub(crate) fn received(&self) -> Res<()> {
+        self.save()?;
+        if self.is_waited_for() {
+            if !self.is_satisfied() {
+                // Who waits for more must get more.
+                return Ok(());
+            }
+            self.wake()?;
+        } else if self.waiter.is_set() {
+            self.wake()?;
+        }
+        self.restrain()
+    }
+
+    /// A future stands there that nobody has cancelled.
+    #[inline]
+    fn is_waited_for(&self) -> bool {
+        match self.waiter.get_native() {
+            Some(waiter) => !waiter.is_done(),
+            None => self.waiter.is_set(),
+        }
+    }
+
+    /// Whether the next chunk belongs behind what is here: received in place, it need not be moved.
+    pub(crate) fn is_gathering(&self) -> bool {
+        !self.shared.is_set() && !self.buffer.borrow().is_empty() && self.is_waited_for()
+    }
+
+    /// `_wakeup_waiter()`.
+    pub(super) fn wake(&self) -> Res<()> {
+        self.want.set(Want::News);
+        if let Some(waiter) = self.waiter.get_native() {
+            drop(self.waiter.take());
+            if waiter.is_done() {
+                return Ok(());
+            }
+            return waiter.set_result(Obj::none());
+        }
+        let Some(waiter) = self.waiter.take() else { return Ok(()) };
+        if !waiter.method0(&value::interned(c"cancelled")?)?.is_true()? {
+            waiter.method1(&names::get().set_result, &Obj::none())?;
+        }
+        Ok(())
+    }
+
+    /// `feed_eof()`.
+    pub(crate) fn feed_eof(&self) -> Res<()> {
+        self.eof.set(true);
+        self.wake()
+    }
+
+    /// `set_exception(exc)`.
+    pub(super) fn set_exception(&self, exc: &Obj) -> Res<()> {
+        self.exception.set(Some(exc.clone()));
+        self.want.set(Want::News);
+        let Some(waiter) = self.waiter.take() else { return Ok(()) };
+        if !waiter.method0(&value::interned(c"cancelled")?)?.is_true()? {
+            waiter.method1(&names::get().set_exception, exc)?;
+        }
+        Ok(())
+    }
+
+    // ---- flow control
+
+    /// Stops the transport when twice the limit is here.
+    fn restrain(&self) -> Res<()> {
+        if self.paused.get()
+            || !self.transport.is_set()
+            || self.len() <= self.limit.get().saturating_mul(2)
+        {
+            return Ok(());
+        }
+        if let Some(transport) = self.native_transport() {
+            transport.pause_reading();
+            self.paused.set(true);
+            return Ok(());
+        }
+        let Some(transport) = self.transport.get() else { return Ok(()) };
+        match transport.method0(&value::interned(c"pause_reading")?) {
+            Ok(_) => self.paused.set(true),
+            Err(raised) => {
+                let exc = raised.take();
+                if !exc.is_instance(&crate::task::builtin("NotImplementedError")?)? {
+                    return Err(Raised::restore(exc));
+                }
+                // It cannot be paused: all must be buffered. Do not ask again.
+                drop(self.transport.take());
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn native_transport(&self) -> Option<Ref<StreamTransport>> {
+        self.transport.get_native().filter(|transport| transport.is_unpatched())
+    }
+
+    /// `_maybe_resume_transport()`.
+    #[inline]
+    pub(super) fn resume_if_low(&self) -> Res<()> {
+        if self.paused.get() && self.len() <= self.limit.get() { self.resume() } else { Ok(()) }
+    }
+
+    pub(super) fn resume(&self) -> Res<()> {
+        self.paused.set(false);
+        if let Some(transport) = self.native_transport() {
+            transport.resume_reading();
+            return Ok(());
+        }
+        self.transport.get_or_none().method0(&value::interned(c"resume_reading")?).map(drop)
+    }
+
+    // ---- the buffer as Python sees it
+
+    /// Puts what was cut out for a read back in front of the rest.
+    #[inline]
+    pub(super) fn settle(&self) {
+        if let Some(ready) = self.ready.take() {
+            bytes::with(&ready, |data| self.buffer.borrow_mut().prepend(data));
+            self.looked_through.set(0);
+        }
+    }
+
+    /// `reader._buffer`: a bytearray that is the buffer as long as somebody holds it.
+    pub(super) fn share(&self) -> Res<Obj> {
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared);
+        }
+        self.settle();
+        let made = bytearray::from_slice(self.buffer.borrow().bytes())?;
+        self.buffer.borrow_mut().clear();
+        self.shared.set(Some(made.clone()));
+        Ok(made)
+    }
+
+    /// `reader._buffer = bytearray`.
+    pub(super) fn replace_buffer(&self, buffer: &Obj) -> Res<()> {
+        if !bytearray::is(buffer) {
+            return Err(Raised::type_error(&format!(
+                "a reader's buffer is a bytearray, not {}",
+                buffer.type_name()
+            )));
+        }
+        drop(self.ready.take());
+        self.buffer.borrow_mut().clear();
+        self.shared.set(Some(buffer.clone()));
+        Ok(())
+    }
+
+    /// The buffer's truth is here; [`Ref::save`] must follow what changes it.
+    #[inline]
+    pub(super) fn load(&self) -> Res<()> {
+        if self.shared.is_set() { self.load_shared() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn load_shared(&self) -> Res<()> {
+        let Some(shared) = self.shared.get() else { return Ok(()) };
+        value::with_buffer(&shared, |data| self.buffer.borrow_mut().overwrite(data))?;
+        self.looked_through.set(0);
+        // Ours and the one just taken: nobody else has it any more.
+        if shared.refcount() == 2 {
+            drop(self.shared.take());
+        }
+        Ok(())
+    }
+
+    /// Whoever holds the bytearray sees what has changed.
+    #[inline]
+    pub(super) fn save(&self) -> Res<()> {
+        match self.shared.get() {
+            None => Ok(()),
+            Some(shared) => {
+                let buffer = self.buffer.borrow();
+                bytearray::overwrite(&shared, buffer.bytes())
+            }
+        }
+    }
+}
