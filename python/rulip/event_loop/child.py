@@ -356,8 +356,14 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         proc = self._proc
         try:
             if self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd, number)
-            elif proc is not None and proc.returncode is None:
+                try:
+                    signal.pidfd_send_signal(self._pidfd, number)
+                    return
+                except OSError as exc:
+                    # Denied by itself, or because the child is not ours to signal: kill() tells.
+                    if exc.errno not in PIDFD_DENIED or self._has_ended():
+                        raise
+            if proc is not None and proc.returncode is None:
                 os.kill(proc.pid, number)
         except ProcessLookupError:
             # Ended; the loop will hear of it.
