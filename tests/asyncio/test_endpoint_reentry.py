@@ -164,14 +164,11 @@ def test_datagrams(run, tmp_path, place, action):
         run(main())
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", [name for name in ACTIONS if name not in ("send", "shrink")])
 @pytest.mark.parametrize(
     "place", ["connection_made", "received", "eof_received", "connection_lost"]
 )
 def test_reading_ends(run, place, action):
-    if action in ("send", "shrink"):
-        pytest.skip("a reading end writes nothing")
-
     async def main():
         loop = asyncio.get_running_loop()
         reports = collect_reports(loop)

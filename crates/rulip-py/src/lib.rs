@@ -34,13 +34,29 @@ pub(crate) mod tls;
 pub(crate) mod transport;
 pub(crate) mod watcher;
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use pyo3::prelude::*;
 
 use ffi::trampoline::function;
 
+/// The interpreter that imported us first: types and names are its objects.
+static HOME: AtomicI64 = AtomicI64::new(-1);
+
+/// Whether another interpreter of this process came before. Older Pythons do not ask us.
+fn is_taken() -> bool {
+    let id = ffi::gc::interpreter_id();
+    HOME.compare_exchange(-1, id, Ordering::Relaxed, Ordering::Relaxed)
+        .is_err_and(|home| home != id)
+}
+
 /// The native half of rulip.
 #[pymodule]
 fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    if is_taken() {
+        let text = "rulip runs in the interpreter that imported it first, and in no other one";
+        return Err(pyo3::exceptions::PyImportError::new_err(text));
+    }
     let exports = (|| {
         names::init()?;
         imports::init()?;

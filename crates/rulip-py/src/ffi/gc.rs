@@ -68,3 +68,9 @@ pub(crate) fn thread_ident() -> u64 {
 unsafe extern "C" {
     fn PyThread_get_thread_ident() -> std::ffi::c_ulong;
 }
+
+/// The number of the interpreter that we are attached to.
+pub(crate) fn interpreter_id() -> i64 {
+    // SAFETY: attached, so there is one.
+    unsafe { c::PyInterpreterState_GetID(c::PyInterpreterState_Get()) }
+}
