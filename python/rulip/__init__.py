@@ -49,6 +49,7 @@ from ._rulip import (
     sleep,
     timeout,
     timeout_at,
+    wait,
     wait_for,
 )
 from .event_loop import Loop, new_event_loop
@@ -114,6 +115,7 @@ __all__ = [
     "timeout",
     "timeout_at",
     "uninstall",
+    "wait",
     "wait_for",
 ]
 if _typing.TYPE_CHECKING:

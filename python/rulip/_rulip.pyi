@@ -19,6 +19,7 @@ from asyncio.constants import _SendfileMode
 from asyncio.sslproto import SSLProtocol, SSLProtocolState, _SSLProtocolTransport
 from asyncio.tasks import gather as gather
 from asyncio.tasks import shield as shield
+from asyncio.tasks import wait as wait
 from asyncio.tasks import wait_for as wait_for
 from asyncio.timeouts import timeout as timeout
 from asyncio.timeouts import timeout_at as timeout_at
@@ -93,6 +94,7 @@ __all__ = [
     "sleep",
     "timeout",
     "timeout_at",
+    "wait",
     "wait_for",
 ]
 if sys.version_info >= (3, 14):

@@ -41,6 +41,7 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ),
     ),
     ("asyncio.tasks", "rulip._rulip", ("gather", "shield", "wait_for")),
+    ("asyncio.tasks", "rulip._rulip", ("gather", "shield", "wait", "wait_for")),
     ("asyncio.taskgroups", "rulip._rulip", ("TaskGroup",)),
     ("asyncio.timeouts", "rulip._rulip", ("Timeout", "timeout", "timeout_at")),
     (

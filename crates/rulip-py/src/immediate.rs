@@ -7,17 +7,13 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
-use pyo3::ffi as c;
-
+use crate::coroutine::{self, Coroutine};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
-use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
-use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
-use crate::future::iter::thrown;
-use crate::imports;
+use crate::ffi::{Obj, Raised, Ref, Res, Slot};
 
 /// What is to be done, and with what: the object entered or left, and an exception's type and value.
 pub(crate) type Work = fn(&Obj, Option<&Obj>, Option<&Obj>) -> Res<Obj>;
@@ -62,21 +58,8 @@ unsafe impl Native for Immediate {
 
     fn finalize(this: &Ref<Self>) {
         if this.work.take().is_some() {
-            never_awaited(this.as_obj(), this.name);
+            coroutine::never_awaited(this);
         }
-    }
-}
-
-/// The warning about a coroutine that was dropped without being awaited.
-#[cold]
-pub(crate) fn never_awaited(coroutine: &Obj, name: &CStr) {
-    let text = format!("coroutine '{}' was never awaited", name.to_string_lossy());
-    let warned = value::str(&text).and_then(|text| {
-        let category = crate::task::builtin("RuntimeWarning")?;
-        imports::get().warn.call(&[&text, &category])
-    });
-    if let Err(raised) = warned {
-        raised.write_unraisable(coroutine);
     }
 }
 
@@ -109,7 +92,7 @@ impl Awaitable for Immediate {
     #[inline]
     fn poll(this: &Ref<Self>) -> Res<Step> {
         let (Some(work), Some(subject)) = (this.work.take(), this.subject.take()) else {
-            return Err(Raised::runtime_error("cannot reuse already awaited coroutine"));
+            return Err(coroutine::reused());
         };
         let (exc_type, exc) = (this.exc_type.take(), this.exc.take());
         work(&subject, exc_type.as_ref(), exc.as_ref()).map(Step::Return)
@@ -124,48 +107,34 @@ pub(crate) fn exception_given(args: &Args<'_>) -> Res<[Option<Obj>; 2]> {
     Ok([given(exc_type), given(exc)])
 }
 
+impl Coroutine for Immediate {
+    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step> {
+        this.abandon();
+        Err(Raised::restore(exc.clone()))
+    }
+
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.abandon();
+        Ok(())
+    }
+
+    fn name(&self) -> &'static CStr {
+        self.name
+    }
+
+    fn awaited(&self) -> Option<Obj> {
+        None
+    }
+
+    fn is_running(&self) -> bool {
+        false
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    TypeSpec::new::<Immediate>(
+    coroutine::faced::<Immediate>(TypeSpec::new::<Immediate>(
         c"rulip._rulip.Immediate",
         c"A coroutine that does its work at once.",
-    )
-    .not_callable()
-    .slot(c::Py_am_await, unary(|this: &Ref<Immediate>| Ok(this.to_obj())))
-    .slot(c::Py_tp_iter, unary(|this: &Ref<Immediate>| Ok(this.to_obj())))
-    .slot(c::Py_tp_iternext, send::iternext_slot::<Immediate>())
-    .slot(c::Py_am_send, send::send_slot::<Immediate>())
-    .methods([
-        onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Immediate>, _: &Obj| {
-            match Immediate::poll(this)? {
-                Step::Yield(obj) => Ok(obj),
-                Step::Return(value) => Err(send::stop_iteration(value)),
-            }
-        }),
-        fast(
-            c"throw",
-            c"Raise the exception at the await.",
-            |this: &Ref<Immediate>, args: &Args<'_>| {
-                let exc = thrown(args).take();
-                this.abandon();
-                Err(Raised::restore(exc))
-            },
-        ),
-        noargs(c"close", c"End it.", |this: &Ref<Immediate>| {
-            this.abandon();
-            Ok(Obj::none())
-        }),
-    ])
-    .attributes([
-        getter(c"__name__", c"The coroutine's name.", |this: &Ref<Immediate>| {
-            let name = this.name.to_string_lossy();
-            value::str(name.rsplit('.').next().unwrap_or_default())
-        }),
-        getter(c"__qualname__", c"The coroutine's full name.", |this: &Ref<Immediate>| {
-            value::str(&this.name.to_string_lossy())
-        }),
-        getter(c"cr_await", c"None: it does not wait.", |_: &Ref<Immediate>| Ok(Obj::none())),
-        getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Immediate>| Ok(Obj::none())),
-        getter(c"cr_running", c"Whether it runs.", |_: &Ref<Immediate>| Ok(Obj::bool(false))),
-    ])
+    ))
     .build(Immediate::type_cell())
 }

@@ -63,6 +63,8 @@ pub(crate) struct Imports {
     pub(crate) timeout_error: Obj,
     pub(crate) exception_group: Obj,
     pub(crate) round: Obj,
+    /// asyncio's own `wait`, likewise.
+    pub(crate) wait: Obj,
     /// asyncio's own `shield`, likewise, and whether it says nothing of what fails behind it.
     pub(crate) shield: Obj,
     pub(crate) shield_is_silent: bool,
@@ -215,6 +217,7 @@ impl Imports {
             timeout_error: find(c"builtins", "TimeoutError")?,
             exception_group: find(c"builtins", "ExceptionGroup")?,
             round: find(c"builtins", "round")?,
+            wait: find(c"asyncio.tasks", "wait")?,
             shield: find(c"asyncio.tasks", "shield")?,
             shield_is_silent: !has_inner_function("shield", "_log_on_exception")?,
             gather: find(c"asyncio.tasks", "gather")?,

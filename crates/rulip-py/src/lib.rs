@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 #![allow(clippy::multiple_crate_versions, reason = "not ours to choose")]
 
+pub(crate) mod coroutine;
 pub(crate) mod error;
 pub(crate) mod event_loop;
 pub(crate) mod ffi;
@@ -32,6 +33,7 @@ pub(crate) mod taskgroup;
 pub(crate) mod timeouts;
 pub(crate) mod tls;
 pub(crate) mod transport;
+pub(crate) mod waiting;
 pub(crate) mod watcher;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -66,6 +68,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         future::iter::build()?;
         let task = task::slots::build()?;
         immediate::build()?;
+        waiting::build()?;
         shield::build()?;
         timeouts::wait_for::build()?;
         transport::listener::build()?;
@@ -115,6 +118,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"timeout_at",
                 c"timeout_at(when)\n--\n\nA limit at loop time `when` for a block (mirrors asyncio.timeout_at).",
                 timeouts::slots::timeout_at,
+            ))?),
+            ("wait", ffi::spec::module_function(function(
+                c"wait",
+                c"wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\nA coroutine that waits for some or all of many futures (mirrors asyncio.wait).",
+                waiting::wait,
             ))?),
             ("wait_for", if cfg!(Py_3_12) {
                 ffi::spec::module_function(function(

@@ -28,6 +28,7 @@ use crate::transport::listener::Listener;
 use crate::transport::read_pipe::ReadPipeTransport;
 use crate::transport::stream::{Stage, StreamTransport};
 use crate::transport::write_pipe::WritePipeTransport;
+use crate::waiting::Wait;
 use crate::watcher::Target;
 
 /// One entry of the ready queue or of the timer heap.
@@ -47,6 +48,10 @@ pub(crate) enum Job {
     WaitFor(Ref<WaitFor>),
     /// A shielded future or its shield is done.
     Shield(Ref<Shield>),
+    /// A future that decides a `wait()` is done.
+    Wait(Ref<Wait>),
+    /// A `wait()`'s time is over.
+    WaitLimit(Ref<Wait>),
     /// A task of a group is done.
     Group(Ref<TaskGroup>),
     /// A child of a `gather()` is done.
@@ -78,6 +83,7 @@ impl Job {
             Self::WaitFor(wait_for) => visit.obj(wait_for.as_obj()),
             Self::Group(group) => visit.obj(group.as_obj()),
             Self::Shield(shield) => visit.obj(shield.as_obj()),
+            Self::Wait(wait) | Self::WaitLimit(wait) => visit.obj(wait.as_obj()),
             Self::Gathering(gathering) => visit.obj(gathering.as_obj()),
             Self::Listener(listener) => visit.obj(listener.as_obj()),
             Self::Transport(transport, _) => visit.obj(transport.as_obj()),

@@ -13,6 +13,7 @@ use crate::names;
 use crate::shield::Shield;
 use crate::task::Task;
 use crate::taskgroup::TaskGroup;
+use crate::waiting::Wait;
 
 /// Says that the future is done: its callbacks are being scheduled.
 #[inline]
@@ -25,6 +26,10 @@ pub(crate) fn tell(loop_: &Ref<LoopState>, observer: Obj, future: &Ref<Future>) 
         Err(other) => {
             if let Some(shield) = Ref::<Shield>::exact(&other) {
                 shield.note_done(loop_, future);
+                return Ok(());
+            }
+            if let Some(wait) = Ref::<Wait>::exact(&other) {
+                wait.note_done(loop_, future);
                 return Ok(());
             }
             if let Some(group) = Ref::<TaskGroup>::downcast(&other) {
@@ -44,6 +49,9 @@ pub(crate) fn as_callable(observer: &Obj) -> Res<Obj> {
     let names = names::get();
     if Ref::<TaskGroup>::downcast(observer).is_some() {
         return observer.attr(&names.on_task_done);
+    }
+    if Ref::<Wait>::exact(observer).is_some() {
+        return Ok(observer.clone());
     }
     observer.attr(&names.done_callback)
 }
@@ -65,6 +73,9 @@ fn awaiter(observer: &Obj) -> Option<Obj> {
     }
     if let Some(shield) = Ref::<Shield>::exact(observer) {
         return shield.awaiter();
+    }
+    if let Some(wait) = Ref::<Wait>::exact(observer) {
+        return wait.awaiter();
     }
     Ref::<Gathering>::exact(observer)?.awaiter()
 }

@@ -194,6 +194,8 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
         Job::WaitFor(wait_for) => wait_for.run(),
         Job::Group(group) => group.run(),
         Job::Shield(shield) => shield.run(),
+        Job::Wait(wait) => wait.run(),
+        Job::WaitLimit(wait) => wait.run_limit(),
         Job::Gathering(gathering) => gathering.run(),
         Job::Io(token, readiness) => {
             let result = dispatch(this, token, readiness);

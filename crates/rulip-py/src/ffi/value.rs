@@ -267,6 +267,21 @@ pub(crate) fn set(items: &[Obj]) -> Res<Obj> {
     unsafe { Obj::from_owned(c::PySet_New(items.as_ptr())) }
 }
 
+/// The distinct items of what is exactly a set, frozenset, list or tuple.
+pub(crate) fn distinct(collection: &Obj) -> Res<Option<Vec<Obj>>> {
+    // SAFETY: a live object; a new set is owned, or an exception is set.
+    unsafe {
+        let ptr = collection.as_ptr();
+        if c::PyAnySet_CheckExact(ptr) != 0 {
+            return iterate(collection).map(Some);
+        }
+        if c::PyList_CheckExact(ptr) == 0 && c::PyTuple_CheckExact(ptr) == 0 {
+            return Ok(None);
+        }
+        iterate(&Obj::from_owned(c::PySet_New(ptr))?).map(Some)
+    }
+}
+
 /// `list.append(item)`.
 pub(crate) fn append(list: &Obj, item: &Obj) -> Res<()> {
     // SAFETY: checks that it is a list; a live item.

@@ -39,6 +39,7 @@ use crate::shield::Shield;
 use crate::task::sleep::Sleep;
 use crate::task::waiter::Waiter;
 use crate::timeouts::wait_for::WaitFor;
+use crate::waiting::Wait;
 
 /// `slot` of a task that is in no registry.
 const UNREGISTERED: u32 = u32::MAX;
@@ -400,6 +401,7 @@ pub(crate) fn is_plain_coroutine(obj: &Obj) -> bool {
         || Ref::<Sleep>::exact(obj).is_some()
         || Ref::<WaitFor>::exact(obj).is_some()
         || Ref::<Waiter>::exact(obj).is_some()
+        || Ref::<Wait>::exact(obj).is_some()
 }
 
 /// `a coroutine was expected, got ...`

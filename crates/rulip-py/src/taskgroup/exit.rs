@@ -13,20 +13,16 @@
 //! Invariant: the parent's count of cancel requests is what it was before the group cancelled it.
 
 use std::cell::Cell;
-use std::ffi::c_int;
-
-use pyo3::ffi as c;
+use std::ffi::{CStr, c_int};
 
 use super::{TaskGroup, dialect, is_base_error};
-use crate::ffi::arguments::Args;
+use crate::coroutine::{self, Coroutine};
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::future::Future;
-use crate::future::iter::thrown;
 use crate::{imports, names, task};
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -81,7 +77,7 @@ unsafe impl Native for Exit {
 
     fn finalize(this: &Ref<Self>) {
         if this.state.replace(State::Spent) == State::New {
-            crate::immediate::never_awaited(this.as_obj(), c"TaskGroup.__aexit__");
+            coroutine::never_awaited(this);
         }
     }
 }
@@ -291,9 +287,9 @@ impl Exit {
 impl Ref<Exit> {
     fn group(&self) -> Res<Ref<TaskGroup>> {
         match self.state.get() {
-            State::Busy => Err(Raised::value_error("coroutine already executing")),
-            State::New | State::Waiting => self.group.get().ok_or_else(reused),
-            State::Spent => Err(reused()),
+            State::Busy => Err(coroutine::busy()),
+            State::New | State::Waiting => self.group.get().ok_or_else(coroutine::reused),
+            State::Spent => Err(coroutine::reused()),
         }
     }
 
@@ -321,7 +317,7 @@ impl Ref<Exit> {
         let state = self.state.replace(State::Spent);
         if state == State::Busy {
             self.state.set(state);
-            return Err(Raised::value_error("coroutine already executing"));
+            return Err(coroutine::busy());
         }
         match self.group.get() {
             Some(group) if state == State::Waiting => self.leave(&group),
@@ -329,11 +325,6 @@ impl Ref<Exit> {
         }
         Ok(())
     }
-}
-
-#[cold]
-fn reused() -> Raised {
-    Raised::runtime_error("cannot reuse already awaited coroutine")
 }
 
 impl Awaitable for Exit {
@@ -353,45 +344,32 @@ impl Awaitable for Exit {
     }
 }
 
-pub(crate) fn build() -> Res<Obj> {
-    type This = Ref<Exit>;
-    fn handed_on(step: Res<Step>) -> Res<Obj> {
-        match step? {
-            Step::Yield(obj) => Ok(obj),
-            Step::Return(value) => Err(send::stop_iteration(value)),
-        }
+impl Coroutine for Exit {
+    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step> {
+        this.throw(exc)
     }
-    TypeSpec::new::<Exit>(
+
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.close()
+    }
+
+    fn name(&self) -> &'static CStr {
+        c"TaskGroup.__aexit__"
+    }
+
+    fn awaited(&self) -> Option<Obj> {
+        self.awaited.get()
+    }
+
+    fn is_running(&self) -> bool {
+        self.state.get() == State::Busy
+    }
+}
+
+pub(crate) fn build() -> Res<Obj> {
+    coroutine::faced::<Exit>(TypeSpec::new::<Exit>(
         c"rulip._rulip.TaskGroupExit",
         c"What TaskGroup.__aexit__() returns: a coroutine.",
-    )
-    .not_callable()
-    .slot(c::Py_am_await, unary(|this: &This| Ok(this.to_obj())))
-    .slot(c::Py_tp_iter, unary(|this: &This| Ok(this.to_obj())))
-    .slot(c::Py_tp_iternext, send::iternext_slot::<Exit>())
-    .slot(c::Py_am_send, send::send_slot::<Exit>())
-    .methods([
-        onearg(c"send", c"Advance; the value is ignored.", |this: &This, _: &Obj| {
-            handed_on(Exit::poll(this))
-        }),
-        fast(c"throw", c"Raise the exception at the await.", |this: &This, args: &Args<'_>| {
-            handed_on(this.throw(&thrown(args).take()))
-        }),
-        noargs(c"close", c"End it.", |this: &This| {
-            this.close()?;
-            Ok(Obj::none())
-        }),
-    ])
-    .attributes([
-        getter(c"__name__", c"__aexit__", |_: &This| value::interned(c"__aexit__")),
-        getter(c"__qualname__", c"TaskGroup.__aexit__", |_: &This| {
-            value::interned(c"TaskGroup.__aexit__")
-        }),
-        getter(c"cr_await", c"What it waits for.", |this: &This| Ok(this.awaited.get_or_none())),
-        getter(c"cr_frame", c"None: it has no Python frame.", |_: &This| Ok(Obj::none())),
-        getter(c"cr_running", c"Whether it runs.", |this: &This| {
-            Ok(Obj::bool(this.state.get() == State::Busy))
-        }),
-    ])
+    ))
     .build(Exit::type_cell())
 }

@@ -36,6 +36,11 @@ impl Limit {
         }
     }
 
+    /// Queues the job at `when` by way of the timers, even if that is past.
+    pub(crate) fn arm_timer(&self, loop_: &LoopState, when: f64, job: Job) {
+        self.timer.set(Some(loop_.engine.insert_timer(Deadline::from_secs(when), job)));
+    }
+
     /// The job is not wanted any more; where it did not stand in the queue yet it comes back, to be
     /// dropped.
     #[inline]

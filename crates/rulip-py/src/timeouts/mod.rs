@@ -15,7 +15,7 @@
 //!
 //! Invariant: the task is asked to cancel at most once, and that request is taken back on leaving.
 
-mod limit;
+pub(crate) mod limit;
 pub(crate) mod slots;
 pub(crate) mod wait_for;
 

@@ -15,20 +15,17 @@
 //! Invariant: the deadline is armed while suspended or busy, and at no other time.
 
 use std::cell::Cell;
-use std::ffi::c_int;
-
-use pyo3::ffi as c;
+use std::ffi::{CStr, c_int};
 
 use super::limit::Limit;
+use crate::coroutine::{self, Coroutine};
 use crate::event_loop::run::running;
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, gc, value};
-use crate::future::iter::thrown;
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
 use crate::task::{Task, registry};
@@ -84,7 +81,7 @@ unsafe impl Native for WaitFor {
 
     fn finalize(this: &Ref<Self>) {
         if this.state.replace(State::Spent) == State::New {
-            crate::immediate::never_awaited(this.as_obj(), c"wait_for");
+            coroutine::never_awaited(this);
         }
     }
 }
@@ -118,7 +115,7 @@ impl Ref<WaitFor> {
     #[inline]
     fn begin(&self) -> Res<Step> {
         let (Some(awaited), Some(timeout)) = (self.awaited.take(), self.timeout.take()) else {
-            return Err(Raised::runtime_error("cannot reuse already awaited coroutine"));
+            return Err(coroutine::reused());
         };
         self.state.set(State::Busy);
         let iterator = match self.prepare(&awaited, &timeout) {
@@ -148,7 +145,7 @@ impl Ref<WaitFor> {
 
     fn resume(&self) -> Res<Step> {
         let Some(iterator) = self.awaited.get() else {
-            return Err(Raised::runtime_error("cannot reuse already awaited coroutine"));
+            return Err(coroutine::reused());
         };
         self.state.set(State::Busy);
         self.conclude(gc::recursing(|| send::send_none(&iterator)))
@@ -157,7 +154,7 @@ impl Ref<WaitFor> {
     fn throw(&self, exc: &Obj) -> Res<Step> {
         let state = self.state.get();
         if state == State::Busy {
-            return Err(Raised::value_error("coroutine already executing"));
+            return Err(coroutine::busy());
         }
         let iterator = self.awaited.get().filter(|_| state == State::Suspended);
         let Some(iterator) = iterator else {
@@ -220,7 +217,7 @@ impl Ref<WaitFor> {
     fn close(&self) -> Res<()> {
         let state = self.state.get();
         if state == State::Busy {
-            return Err(Raised::value_error("coroutine already executing"));
+            return Err(coroutine::busy());
         }
         let iterator = self.awaited.get().filter(|_| state == State::Suspended);
         self.state.set(State::Busy);
@@ -259,49 +256,39 @@ impl Awaitable for WaitFor {
         match this.state.get() {
             State::New => this.begin(),
             State::Suspended => this.resume(),
-            State::Busy => Err(Raised::value_error("coroutine already executing")),
-            State::Spent => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+            State::Busy => Err(coroutine::busy()),
+            State::Spent => Err(coroutine::reused()),
         }
     }
 }
 
-pub(crate) fn build() -> Res<Obj> {
-    type This = Ref<WaitFor>;
-    fn handed_on(step: Res<Step>) -> Res<Obj> {
-        match step? {
-            Step::Yield(obj) => Ok(obj),
-            Step::Return(value) => Err(send::stop_iteration(value)),
-        }
+impl Coroutine for WaitFor {
+    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step> {
+        this.throw(exc)
     }
-    TypeSpec::new::<WaitFor>(c"rulip._rulip.WaitFor", c"What wait_for() returns: a coroutine.")
-        .not_callable()
-        .slot(c::Py_am_await, unary(|this: &This| Ok(this.to_obj())))
-        .slot(c::Py_tp_iter, unary(|this: &This| Ok(this.to_obj())))
-        .slot(c::Py_tp_iternext, send::iternext_slot::<WaitFor>())
-        .slot(c::Py_am_send, send::send_slot::<WaitFor>())
-        .methods([
-            onearg(c"send", c"Advance; the value is ignored.", |this: &This, _: &Obj| {
-                handed_on(WaitFor::poll(this))
-            }),
-            fast(c"throw", c"Raise the exception at the await.", |this: &This, args: &Args<'_>| {
-                handed_on(this.throw(&thrown(args).take()))
-            }),
-            noargs(c"close", c"End it.", |this: &This| {
-                this.close()?;
-                Ok(Obj::none())
-            }),
-        ])
-        .attributes([
-            getter(c"__name__", c"wait_for", |_: &This| value::interned(c"wait_for")),
-            getter(c"__qualname__", c"wait_for", |_: &This| value::interned(c"wait_for")),
-            getter(c"cr_await", c"What it waits for.", |this: &This| {
-                let began = matches!(this.state.get(), State::Suspended | State::Busy);
-                Ok(this.awaited.get().filter(|_| began).unwrap_or_else(Obj::none))
-            }),
-            getter(c"cr_frame", c"None: it has no Python frame.", |_: &This| Ok(Obj::none())),
-            getter(c"cr_running", c"Whether it runs.", |this: &This| {
-                Ok(Obj::bool(this.state.get() == State::Busy))
-            }),
-        ])
-        .build(WaitFor::type_cell())
+
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.close()
+    }
+
+    fn name(&self) -> &'static CStr {
+        c"wait_for"
+    }
+
+    fn awaited(&self) -> Option<Obj> {
+        let began = matches!(self.state.get(), State::Suspended | State::Busy);
+        self.awaited.get().filter(|_| began)
+    }
+
+    fn is_running(&self) -> bool {
+        self.state.get() == State::Busy
+    }
+}
+
+pub(crate) fn build() -> Res<Obj> {
+    coroutine::faced::<WaitFor>(TypeSpec::new::<WaitFor>(
+        c"rulip._rulip.WaitFor",
+        c"What wait_for() returns: a coroutine.",
+    ))
+    .build(WaitFor::type_cell())
 }
