@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,12 @@ import pytest
 from tests.loopback import spin
 
 import rulip
+from rulip import installation
+
+#: asyncio's names with rulip's own among them, as install() would leave them.
+OURS = types.SimpleNamespace(
+    **vars(asyncio) | {name: own for name, _, own in installation._exchanges()}
+)
 
 var: contextvars.ContextVar[int] = contextvars.ContextVar("var", default=-1)
 
@@ -30,8 +37,9 @@ TURNS = 150
 class Program:
     """One random program; the seed decides everything."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seed: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, seed: int, aio: Any) -> None:
         self.loop = loop
+        self.aio = aio
         self.pick = random.Random(seed)
         self.now = 1000.0
         self.turn = 0
@@ -230,22 +238,78 @@ async def awaits_a_task(program: Program) -> Any:
 
 async def gathers(program: Program) -> Any:
     children = [program.child(1) for _ in range(program.pick.randrange(4))]
-    return await asyncio.gather(*children, return_exceptions=bool(program.pick.randrange(2)))
+    return await program.aio.gather(*children, return_exceptions=bool(program.pick.randrange(2)))
+
+
+async def gathers_what_is_there(program: Program) -> Any:
+    me = asyncio.current_task()
+    others = [task for task in program.tasks[-3:] if task is not me and task.done()]
+    given = [*program.futures[-2:], *others, program.child(1)]
+    program.pick.shuffle(given)
+    outer = program.aio.gather(
+        *given, *given[:1], return_exceptions=bool(program.pick.randrange(2))
+    )
+    if program.pick.randrange(2):
+        program.loop.call_later(program.delay(), outer.cancel, "outer")
+    inner = program.aio.gather(outer, program.child(0), return_exceptions=True)
+    return await program.aio.wait_for(inner, program.delay())
 
 
 async def groups(program: Program) -> Any:
-    async with asyncio.TaskGroup() as group:
+    async with program.aio.TaskGroup() as group:
         tasks = [group.create_task(program.child(1)) for _ in range(program.pick.randrange(1, 4))]
     return [task.result() for task in tasks]
 
 
+async def groups_in_a_group(program: Program) -> Any:
+    async def inner() -> Any:
+        async with program.aio.TaskGroup() as group:
+            group.create_task(program.child(0))
+            await program.child(1)
+
+    async with program.aio.TaskGroup() as group:
+        group.create_task(inner())
+        if program.pick.randrange(3) == 0:
+            raise LookupError("in the block")
+        await program.child(0)
+        task = group.create_task(program.child(0))
+        if program.pick.randrange(3) == 0:
+            task.cancel()
+    return repr(group)
+
+
 async def limits(program: Program) -> Any:
-    async with asyncio.timeout(program.delay()):
+    async with program.aio.timeout(program.delay()):
         return await program.child(1)
 
 
+async def limits_in_limits(program: Program) -> Any:
+    me = asyncio.current_task()
+    assert me is not None
+    async with program.aio.timeout(program.delay()) as outer:
+        try:
+            async with program.aio.timeout_at(program.now + program.delay()) as inner:
+                if program.pick.randrange(3) == 0:
+                    outer.reschedule(program.now + program.delay())
+                await program.child(1)
+                inner.reschedule(None)
+                await program.child(0)
+        finally:
+            program.note("limits", outer.expired(), inner.expired(), me.cancelling())
+    return repr(outer), repr(inner)
+
+
 async def waits_for(program: Program) -> Any:
-    return await asyncio.wait_for(program.child(1), program.delay())
+    return await program.aio.wait_for(program.child(1), program.delay())
+
+
+async def waits_for_a_shield(program: Program) -> Any:
+    future = program.loop.create_future()
+    program.futures.append(future)
+    shielded = program.aio.shield(future)
+    if program.pick.randrange(2):
+        program.loop.call_later(program.delay(), program.settle, shielded)
+    return await program.aio.wait_for(shielded, program.delay())
 
 
 async def waits(program: Program) -> Any:
@@ -253,12 +317,12 @@ async def waits(program: Program) -> Any:
     when = program.pick.choice(
         [asyncio.FIRST_COMPLETED, asyncio.FIRST_EXCEPTION, asyncio.ALL_COMPLETED]
     )
-    done, pending = await asyncio.wait(tasks, timeout=program.delay(), return_when=when)
+    done, pending = await program.aio.wait(tasks, timeout=program.delay(), return_when=when)
     return len(done), len(pending)
 
 
 async def shields(program: Program) -> Any:
-    return await asyncio.shield(program.start(program.child(1)))
+    return await program.aio.shield(program.start(program.child(1)))
 
 
 async def puts(program: Program) -> Any:
@@ -284,7 +348,7 @@ async def waits_for_an_event(program: Program) -> Any:
     if program.pick.randrange(2):
         program.event.set()
         program.event.clear()
-    return await asyncio.wait_for(program.event.wait(), program.delay())
+    return await program.aio.wait_for(program.event.wait(), program.delay())
 
 
 async def notifies(program: Program) -> Any:
@@ -292,7 +356,7 @@ async def notifies(program: Program) -> Any:
         if program.pick.randrange(2):
             program.condition.notify(2)
         else:
-            await asyncio.wait_for(program.condition.wait(), program.delay())
+            await program.aio.wait_for(program.condition.wait(), program.delay())
 
 
 async def iterates(program: Program) -> Any:
@@ -323,9 +387,13 @@ ACTIONS = [
     spawns,
     awaits_a_task,
     gathers,
+    gathers_what_is_there,
     groups,
+    groups_in_a_group,
     limits,
+    limits_in_limits,
     waits_for,
+    waits_for_a_shield,
     waits,
     shields,
     puts,
@@ -338,10 +406,12 @@ ACTIONS = [
 ]
 
 
-def trace_of(make: Callable[[], asyncio.AbstractEventLoop], seed: int) -> list[Any]:
+def trace_of(
+    make: Callable[[], asyncio.AbstractEventLoop], seed: int, aio: Any = asyncio
+) -> list[Any]:
     loop = make()
     try:
-        trace = Program(loop, seed).run()
+        trace = Program(loop, seed, aio).run()
         del loop.time
         loop.set_exception_handler(lambda loop, context: None)
         for task in asyncio.all_tasks(loop):
@@ -358,8 +428,9 @@ def test_random_programs_leave_the_same_trace(block):
     size = 25
     for seed in range(block * size, (block + 1) * size):
         expected = trace_of(asyncio.SelectorEventLoop, seed)
-        got = trace_of(rulip.new_event_loop, seed)
         assert len(expected) > 20
-        for number, (theirs, ours) in enumerate(zip(expected, got, strict=False)):
-            assert theirs == ours, (seed, number, expected[max(0, number - 5) : number])
-        assert len(expected) == len(got), seed
+        for aio in (asyncio, OURS):
+            got = trace_of(rulip.new_event_loop, seed, aio)
+            for number, (theirs, ours) in enumerate(zip(expected, got, strict=False)):
+                assert theirs == ours, (seed, number, expected[max(0, number - 5) : number])
+            assert len(expected) == len(got), seed

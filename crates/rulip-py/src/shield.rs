@@ -10,6 +10,7 @@
 //!
 //! Invariant: the outer one's end leaves the inner one as it is.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 
 use pyo3::ffi as c;
@@ -20,7 +21,7 @@ use crate::ffi::native::{Extends, Native, TypeCell, body_offset};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{getter, onearg};
-use crate::ffi::{Obj, Ref, RefSlot, Res, Slot};
+use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot};
 use crate::future::{Future, State};
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
@@ -33,6 +34,8 @@ pub(crate) struct Shield {
     inner: RefSlot<Future>,
     /// The task that called `shield()`, for call graphs (from 3.14 on).
     awaiter: Slot,
+    /// The next job is that of the outer one's end.
+    outer_ended: Cell<bool>,
 }
 
 static TYPE: TypeCell = TypeCell::new();
@@ -108,6 +111,7 @@ fn shielded(loop_: &Ref<LoopState>, inner: &Ref<Future>) -> Res<Obj> {
         future: Future::pending(loop_),
         inner: RefSlot::new(Some(inner.clone())),
         awaiter: Slot::empty(),
+        outer_ended: Cell::new(false),
     })?;
     if loop_.debug.get() {
         this.future.note_source()?;
@@ -137,36 +141,55 @@ impl Ref<Shield> {
 
     /// One of the two is done.
     pub(crate) fn note_done(&self, loop_: &LoopState, future: &Ref<Future>) {
-        let outer_ended = future.as_obj().is(self.as_obj());
-        if !(outer_ended && self.inner.get().is_none_or(|inner| inner.is_done())) {
-            loop_.push(Job::Shield(self.clone()));
+        if future.as_obj().is(self.as_obj()) {
+            if self.inner.get().is_none_or(|inner| inner.is_done()) {
+                return;
+            }
+            self.outer_ended.set(true);
         }
+        loop_.push(Job::Shield(self.clone()));
     }
 
-    /// The job of an end.
+    /// The job of an end: of the outer one first, if that ended first.
     pub(crate) fn run(&self) -> Res<()> {
         let Some(inner) = self.inner.get() else { return Ok(()) };
-        match (self.outer().is_done(), inner.state()) {
-            (true, State::Pending) => {
+        if self.outer_ended.take() {
+            if !inner.is_done() {
                 inner.remove_observer(self.as_obj());
                 self.inner.set(None);
-                Ok(())
             }
-            (true, _) => {
-                if !cfg!(Py_3_14) && self.outer().state() == State::Cancelled {
-                    // Nobody is left to see it.
-                    inner.clear_log_traceback();
-                }
-                Ok(())
+            return Ok(());
+        }
+        let outer = self.outer();
+        if outer.state() == State::Cancelled {
+            if !cfg!(Py_3_14) && inner.state() == State::Failed {
+                // Nobody is left to see it.
+                inner.clear_log_traceback();
             }
-            (false, State::Cancelled) => self.outer().cancel(None).map(drop),
-            (false, State::Failed) => match inner.seen_exception() {
-                Some(exc) => self.outer().set_exception(exc),
+            return Ok(());
+        }
+        let ended = match inner.state() {
+            State::Cancelled => outer.cancel(None).map(drop),
+            State::Failed => match inner.seen_exception() {
+                Some(exc) => outer.set_exception(exc),
                 None => Ok(()),
             },
-            (false, State::Finished) => self.outer().set_result(inner.outcome()?),
-            (false, State::Pending) => Ok(()),
-        }
+            State::Finished => outer.set_result(inner.outcome()?),
+            State::Pending => Ok(()),
+        };
+        ended.or_else(|raised| self.report(&inner, raised))
+    }
+
+    /// Somebody else has set the outer one's result: reported as asyncio reports its own callback.
+    #[cold]
+    fn report(&self, inner: &Ref<Future>, raised: Raised) -> Res<()> {
+        let exc = raised.take();
+        let Some(loop_) = self.future.native_loop() else { return Ok(()) };
+        let message = format!(
+            "Exception in callback shield.<locals>._inner_done_callback({})",
+            inner.as_obj().repr()?
+        );
+        LoopState::report(&loop_, &message, Some(&exc), &[])
     }
 }
 
