@@ -110,6 +110,13 @@ async def wait_for_in_time(operations: int, measured: Measured) -> None:
             await asyncio.wait_for(asyncio.sleep(0), 60)
 
 
+async def timeout_in_time(operations: int, measured: Measured) -> None:
+    with measured(operations):
+        for _ in range(operations):
+            async with asyncio.timeout(60):
+                await asyncio.sleep(0)
+
+
 WORKLOADS = (
     Workload("lock_free", lock_free, "async with a free lock", 2_000, 20_000),
     Workload("semaphore_free", semaphore_free, "async with a free semaphore", 2_000, 20_000),
@@ -126,4 +133,5 @@ WORKLOADS = (
         "condition_hand_over", condition_hand_over, "async with, wait + notify", 1_000, 10_000
     ),
     Workload("wait_for", wait_for_in_time, "wait_for(sleep(0), 60) in time", 1_000, 10_000),
+    Workload("timeout", timeout_in_time, "sleep(0) within timeout(60)", 1_000, 10_000),
 )

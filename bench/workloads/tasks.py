@@ -84,11 +84,26 @@ async def task_group(operations: int, measured: Measured) -> None:
                     group.create_task(nothing())
 
 
+async def wait(operations: int, measured: Measured) -> None:
+    rounds = groups_of(CHILDREN, operations)
+    with measured(rounds * CHILDREN):
+        for _ in range(rounds):
+            await asyncio.wait([asyncio.create_task(nothing()) for _ in range(CHILDREN)])
+
+
+async def shield(operations: int, measured: Measured) -> None:
+    with measured(operations):
+        for _ in range(operations):
+            await asyncio.shield(nothing())
+
+
 WORKLOADS = (
     Workload("sleep0_1", sleep_zero, "sleep(0) of one task", 2_000, 20_000),
     Workload("sleep0_100", sleep_zero_in_hundred_tasks, "sleep(0), 100 tasks", 2_000, 50_000),
     Workload("create_task", create_task, "create_task + await, trivial coroutine", 1_000, 10_000),
     Workload("future_ping_pong", ping_pong, "set_result that wakes the other task", 2_000, 20_000),
     Workload("gather_1000", gather, "child of gather(1,000 trivial coroutines)", 2_000, 20_000),
+    Workload("wait_1000", wait, "task of wait() for 1,000 trivial ones", 2_000, 20_000),
+    Workload("shield", shield, "shield of a trivial coroutine", 1_000, 10_000),
     Workload("task_group_1000", task_group, "child of a TaskGroup of 1,000", 2_000, 20_000),
 )

@@ -664,7 +664,7 @@ def test_exit_is_a_coroutine(run, aio):
 
 def test_turns(loop, aio):
     """In which turn each thing happens, whoever ends first and however."""
-    for ends in ("rrr", "rer", "rcr", "eee", "ccc", "er", "ce", "r", ""):
+    for ends in ("rrr", "rer", "rcr", "eee", "ccc", "err", "ec", "er", "ce", "r", ""):
         for wait in (0, 1, 2, 5):
             trace = turns_of(loop, aio.TaskGroup, ends, wait)
             assert trace == turns_of(loop, STOCK, ends, wait), (ends, wait)

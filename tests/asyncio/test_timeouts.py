@@ -717,7 +717,7 @@ def test_wait_for_a_deep_chain(run, aio):
         future = asyncio.get_running_loop().create_future()
         future.set_result(5)
         waiting = future
-        for _ in range(20_000):
+        for _ in range(100_000):
             waiting = aio.wait_for(waiting, LONG)
         with pytest.raises(RecursionError):
             await waiting

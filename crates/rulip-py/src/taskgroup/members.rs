@@ -32,11 +32,11 @@ impl Members {
         self.len() == 0
     }
 
-    /// Whether another native member is left when one goes, and nobody else: then only the last one's
-    /// end matters.
+    /// Whether native members are left that are not done when one goes, and nobody else is: then only
+    /// the end of the last of them matters. `ended` are done, and still members.
     #[inline]
-    pub(crate) fn more_than_one_native(&self) -> bool {
-        self.native.borrow().len() > 1 && self.foreign.borrow().is_empty()
+    pub(crate) fn others_go_on(&self, ended: usize) -> bool {
+        self.native.borrow().len() > 1 + ended && self.foreign.borrow().is_empty()
     }
 
     #[inline]

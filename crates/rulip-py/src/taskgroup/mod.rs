@@ -6,7 +6,7 @@
 //!
 //! | a task of ours ends | what happens |
 //! |---|---|
-//! | well or cancelled, and others are left | it is a member no more, at once |
+//! | well or cancelled, and others go on | it is a member no more, at once |
 //! | with an exception, or as the last one | a job, where asyncio's callback would stand |
 //!
 //! Tasks that are not plainly ours (a factory's, another loop's), and those of a class that has its
@@ -246,7 +246,7 @@ impl Ref<TaskGroup> {
     #[inline]
     pub(crate) fn note_done(&self, loop_: &LoopState, future: &Ref<Future>) {
         let Some(task) = Ref::<Task>::exact(future.as_obj()) else { return };
-        if future.state() != State::Failed && self.members.more_than_one_native() {
+        if future.state() != State::Failed && self.members.others_go_on(self.ended.borrow().len()) {
             let member = self.members.discard(task);
             drop(member);
             return;
