@@ -7,7 +7,7 @@
 //!
 //! | a child ends | what happens |
 //! |---|---|
-//! | well, and others are left | it is counted, at once |
+//! | well, and others go on | it is counted, at once |
 //! | well, as the last one | a job, where asyncio's callback would stand: the result is set |
 //! | badly | a job: the exception is passed on, or only marked as seen |
 //!
@@ -38,8 +38,8 @@ pub(crate) struct Gathering {
     future: Future,
     /// One per argument; one that was given twice stands here twice.
     children: Cell<Vec<Ref<Future>>>,
-    /// Children that ended badly, whose jobs are queued.
-    failed: Cell<VecDeque<Ref<Future>>>,
+    /// Children whose jobs are queued, oldest first.
+    ended: Cell<VecDeque<Ref<Future>>>,
     /// The task that called `gather()`, for call graphs (from 3.14 on).
     awaiter: Slot,
     /// Distinct children that are not counted yet.
@@ -69,9 +69,9 @@ unsafe impl Native for Gathering {
         let seen = children.iter().try_for_each(|child| visit.obj(child.as_obj()));
         self.children.set(children);
         seen?;
-        let failed = self.failed.take();
-        let seen = failed.iter().try_for_each(|child| visit.obj(child.as_obj()));
-        self.failed.set(failed);
+        let ended = self.ended.take();
+        let seen = ended.iter().try_for_each(|child| visit.obj(child.as_obj()));
+        self.ended.set(ended);
         seen
     }
 
@@ -79,7 +79,7 @@ unsafe impl Native for Gathering {
         self.future.clear();
         drop(self.awaiter.take());
         drop(self.children.take());
-        drop(self.failed.take());
+        drop(self.ended.take());
     }
 
     fn weakrefs(&self) -> *mut c::PyObject {
@@ -108,7 +108,7 @@ impl Gathering {
         Self {
             future: Future::pending(loop_),
             children: Cell::new(Vec::with_capacity(children)),
-            failed: Cell::new(VecDeque::new()),
+            ended: Cell::new(VecDeque::new()),
             awaiter: Slot::empty(),
             unfinished: Cell::new(0),
             return_exceptions: Cell::new(return_exceptions),
@@ -145,31 +145,26 @@ impl Ref<Gathering> {
     #[inline]
     pub(crate) fn note_done(&self, loop_: &LoopState, child: &Ref<Future>) {
         let well = child.state() == State::Finished || self.return_exceptions.get();
-        if well && self.complete.get() {
-            let left = self.unfinished.get();
-            if left > 1 {
-                self.unfinished.set(left - 1);
-                return;
-            }
-            if self.future.is_done() {
-                return;
-            }
-        } else {
-            let mut failed = self.failed.take();
-            failed.push_back(child.clone());
-            self.failed.set(failed);
+        let mut ended = self.ended.take();
+        let left = self.unfinished.get();
+        if well && self.complete.get() && left > ended.len() + 1 {
+            self.unfinished.set(left - 1);
+            self.ended.set(ended);
+            return;
         }
+        ended.push_back(child.clone());
+        self.ended.set(ended);
         loop_.push(Job::Gathering(self.clone()));
     }
 
     /// The job of a child's end.
     pub(crate) fn run(&self) -> Res<()> {
-        let mut failed = self.failed.take();
-        let child = failed.pop_front();
-        self.failed.set(failed);
+        let mut ended = self.ended.take();
+        let child = ended.pop_front();
+        self.ended.set(ended);
         match child {
             Some(child) => self.count(&child),
-            None => self.count_well(),
+            None => Ok(()),
         }
     }
 
