@@ -450,6 +450,38 @@ def test_watching_is_begun_while_the_loop_waits(loop, pair):
 # Closed descriptors
 
 
+@pytest.mark.parametrize("side", ["reader", "writer"])
+def test_a_closed_socket_is_still_removed_by_the_object(loop, pair, side):
+    """Its number is gone, but the loop knows what it was given."""
+    near, far = pair
+    seen = []
+    getattr(loop, f"add_{side}")(near, seen.append, "near")
+    near.close()
+    number = far.fileno()
+    loop.add_reader(far, seen.append, "far")
+    assert getattr(loop, f"remove_{side}")(near) is True
+    for remove in (loop.remove_reader, loop.remove_writer):
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            remove(near)
+        with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+            remove(-1)
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.add_reader(near, print)
+    assert loop.remove_reader(number)
+    spin(loop, 2)
+    assert seen == []
+
+
+def test_a_closed_socket_that_was_watched_by_its_number(loop, pair):
+    near, _ = pair
+    loop.add_reader(near.fileno(), print)
+    number = near.detach()
+    os.close(number)
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(near)
+    assert loop.remove_reader(number)
+
+
 def test_a_watched_socket_that_is_closed_is_simply_gone(loop, pair):
     """The kernel forgets a closed descriptor: no event, no failure, removal works."""
     near, far = pair

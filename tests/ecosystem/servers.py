@@ -37,7 +37,7 @@ def free_port() -> int:
 def _program(name: str, *patterns: str) -> str:
     """Where a program is: on PATH, or where the distribution keeps it."""
     if found := shutil.which(name):
-        return os.path.realpath(found)
+        return found
     for pattern in patterns:
         for path in sorted(Path("/").glob(pattern), reverse=True):
             return str(path)

@@ -3,8 +3,6 @@
 Thread: pytest's main one; gunicorn runs as processes of its own.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal

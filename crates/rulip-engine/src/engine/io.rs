@@ -82,6 +82,11 @@ impl<J: From<Io>, T> Engine<J, T> {
         self.reactor.borrow().find_fd(fd)
     }
 
+    /// The first registration whose target is wanted: a search through all of them.
+    pub fn find_target(&self, is_wanted: impl Fn(&T) -> bool) -> Option<Token> {
+        self.reactor.borrow().iter().find(|(_, target)| is_wanted(target)).map(|(token, _)| token)
+    }
+
     /// How many registrations are live.
     #[inline]
     pub fn registrations(&self) -> usize {

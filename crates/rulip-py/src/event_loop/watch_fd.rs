@@ -16,14 +16,10 @@ use crate::watcher::{self, Side, Target, Watcher};
 
 type This = Ref<LoopState>;
 
-/// The number of a descriptor or of an object with `fileno()`; asyncio's errors for what is none.
-fn number(file: &Obj) -> Res<RawFd> {
+/// What a descriptor or an object with `fileno()` says its number is; asyncio's error for what is none.
+fn ask(file: &Obj) -> Res<i64> {
     if value::is_int(file) {
-        let fd = value::as_i64(file)?;
-        return match RawFd::try_from(fd) {
-            Ok(fd) if fd >= 0 => Ok(fd),
-            _ => Err(Raised::value_error(&format!("Invalid file descriptor: {fd}"))),
-        };
+        return value::as_i64(file);
     }
     let fileno = file.attr_opt(&crate::names::get().fileno)?;
     let asked = match fileno {
@@ -31,10 +27,7 @@ fn number(file: &Obj) -> Res<RawFd> {
         None => Err(Raised::value_error("no fileno")),
     };
     match asked {
-        Ok(fd) => match RawFd::try_from(fd) {
-            Ok(fd) if fd >= 0 => Ok(fd),
-            _ => Err(Raised::value_error(&format!("Invalid file descriptor: {fd}"))),
-        },
+        Ok(fd) => Ok(fd),
         Err(raised) => {
             raised.clear();
             Err(Raised::value_error(&format!("Invalid file object: {}", file.repr()?)))
@@ -42,9 +35,40 @@ fn number(file: &Obj) -> Res<RawFd> {
     }
 }
 
+/// A closed file's number is -1.
+fn valid(fd: i64) -> Option<RawFd> {
+    RawFd::try_from(fd).ok().filter(|fd| *fd >= 0)
+}
+
+#[cold]
+fn invalid(fd: i64) -> Raised {
+    Raised::value_error(&format!("Invalid file descriptor: {fd}"))
+}
+
+fn number(file: &Obj) -> Res<RawFd> {
+    let fd = ask(file)?;
+    valid(fd).ok_or_else(|| invalid(fd))
+}
+
+/// The registration of a file, which may have been closed since it was made.
+fn find(this: &This, file: &Obj) -> Res<Option<Token>> {
+    let fd = ask(file)?;
+    if let Some(fd) = valid(fd) {
+        return Ok(this.engine.find_fd(fd));
+    }
+    let found = this.engine.find_target(|target| match target {
+        Target::Watch { reader, writer } => reader
+            .iter()
+            .chain(writer)
+            .any(|watcher| matches!(watcher, Watcher::Handle(handle) if handle.watches(file))),
+        _ => false,
+    });
+    found.map(Some).ok_or_else(|| invalid(fd))
+}
+
 /// `_ensure_fd_no_transport(fd)`.
 pub(crate) fn ensure_no_transport(this: &This, file: &Obj) -> Res<Obj> {
-    let fd = number(file)?;
+    let Some(fd) = valid(ask(file)?) else { return Ok(Obj::none()) };
     let found = this.engine.find_fd(fd).and_then(|token| {
         this.engine.with_target(token, |target| match target {
             Target::Stream(transport) if !transport.is_closing() => Some(transport.to_obj()),
@@ -71,6 +95,9 @@ pub(crate) fn add(this: &This, side: Side, args: &Args<'_>) -> Res<Obj> {
     let fd = number(file)?;
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
     handle.set_lasting();
+    if !value::is_int(file) {
+        handle.set_file(file);
+    }
     handle.track();
     handle.set_turn(if this.in_turn() { this.turn.get() } else { this.turn.get().wrapping_sub(1) });
     let replaced = watcher::watch(this, side, fd, Watcher::Handle(handle.clone()))
@@ -86,8 +113,7 @@ pub(crate) fn remove(this: &This, side: Side, file: &Obj) -> Res<Obj> {
     if this.closed.get() {
         return Ok(Obj::bool(false));
     }
-    let fd = number(file)?;
-    let Some(token) = this.engine.find_fd(fd) else { return Ok(Obj::bool(false)) };
+    let Some(token) = find(this, file)? else { return Ok(Obj::bool(false)) };
     remove_token(this, token, side).map(Obj::bool)
 }
 

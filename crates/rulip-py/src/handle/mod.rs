@@ -47,6 +47,8 @@ struct Details {
     repr: Option<Obj>,
     /// The deadline as it was given, where it is no `float`.
     when: Option<Obj>,
+    /// The file object that it watches: the way to it once that is closed.
+    file: Option<Obj>,
 }
 
 /// The body of `_rulip.Handle`.
@@ -95,7 +97,7 @@ unsafe impl Native for Handle {
 
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         let seen = self.details.read(|details| {
-            [&details.source_traceback, &details.repr, &details.when]
+            [&details.source_traceback, &details.repr, &details.when, &details.file]
                 .into_iter()
                 .flatten()
                 .try_for_each(|obj| visit.obj(obj))
@@ -258,6 +260,15 @@ impl Handle {
 
     fn source_traceback(&self) -> Option<Obj> {
         self.details.read(|details| details.source_traceback.clone()).flatten()
+    }
+
+    pub(crate) fn set_file(&self, file: &Obj) {
+        drop(self.details.change(|details| details.file.replace(file.clone())));
+    }
+
+    pub(crate) fn watches(&self, file: &Obj) -> bool {
+        let is_it = |details: &Details| details.file.as_ref().is_some_and(|own| own.is(file));
+        self.details.read(is_it).unwrap_or(false)
     }
 
     fn kept_repr(&self) -> Option<Obj> {
