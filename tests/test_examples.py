@@ -387,6 +387,65 @@ def receive(sock: socket.socket, count: int | None) -> bytes:
     return b"".join(chunks)
 
 
+def test_echoes(run: Run) -> None:
+    assert run("echoes.py", "--lines", "200").splitlines() == [
+        "TCP: 200 of 200 lines",
+        "TLS: 200 of 200 lines over TLSv1.3",
+        "UDP: 200 of 200 datagrams",
+    ]
+
+
+def test_flags_with_aiohttp(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    output = run("flags_aiohttp.py", "--folder", str(tmp_path))
+    assert output.splitlines() == ["22 flags", *FLAGS_COUNTED]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{code}.svg" for code in FLAGS]
+
+
+def test_images(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    assert run("images.py", "--folder", str(tmp_path)).splitlines() == [
+        "small.png: 100 bytes",
+        "exact.png: 5,120 bytes",
+        "large.png: 1,000,003 bytes",
+        "gone.png: 404 Not Found",
+        "broken.png: ClientPayloadError",
+    ]
+    assert (tmp_path / "large.png").read_bytes() == bytes(1_000_003)
+
+
+def test_dask_cluster(run: Run) -> None:
+    pytest.importorskip("distributed")
+    assert run("dask_cluster.py", "--limit", "20000").splitlines() == [
+        "2262 primes below 20000, in 20 parts",
+        "the loop was free: True",
+    ]
+
+
+def test_a_thousand_slow_pages_at_once(run: Run) -> None:
+    pytest.importorskip("aiohttp")
+    output, times = split_times(
+        run("web_server.py", "--port", "0", "--seconds", "1", "--requests", "1000")
+    )
+    first, second = output.splitlines()
+    assert re.fullmatch(r"serving on 127\.0\.0\.1:\d+", first)
+    assert second == "1000 of 1000 answers took"
+    assert 1.0 <= times[0] < 20.0  # one after the other: 1000 s
+
+
+def test_the_web_server_serves_until_interrupted(command: Command) -> None:
+    pytest.importorskip("aiohttp")
+    with started(command("web_server.py", "--port", "0", "--seconds", "0")) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            client.sendall(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+            assert receive(client, None).endswith(b"\r\n\r\n<h1>Index</h1>")
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=PATIENCE)
+        assert (server.returncode, errors) == (0, "")
+
+
 @pytest.mark.parametrize("kind", ["processes", "threads"])
 def test_every_core(run: Run, kind: str) -> None:
     lines = run("every_core.py", "--workers", "3", *["--threads"] * (kind == "threads"))
@@ -512,5 +571,5 @@ def test_programs_import_asyncio_and_not_rulip(path: Path) -> None:
         )
         if name
     }
-    assert imported <= {*sys.stdlib_module_names, "local_server"}
+    assert imported <= {*sys.stdlib_module_names, "local_server", "aiohttp", "distributed"}
     assert "rulip" not in path.stem

@@ -25,7 +25,7 @@ from servers import NAMED, MissingServer
 from suites import LOOPS, Suite, load
 from verdict import HEADER, Verdict, judge, read_outcomes, row
 
-LIMIT = 3600.0  # seconds for a suite
+LIMIT = 7200.0  # seconds for a suite
 MOST_TRIED_AGAIN = 60
 
 
@@ -66,7 +66,7 @@ def _run_one(suite: Suite, loop: str, cache: Path, arguments: argparse.Namespace
             for server in suite.servers:
                 extra |= stack.enter_context(NAMED[server]())
             verdict = _verdict(suite, loop, cache, interpreter, tests, extra, arguments)
-    except (Unavailable, MissingServer) as exc:
+    except (Unavailable, MissingServer, RuntimeError) as exc:
         print(f"{suite.name:<16}{loop:<9}not run: {exc}", flush=True)
         return False
     print(row(verdict), flush=True)

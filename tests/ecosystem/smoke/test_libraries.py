@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -53,18 +54,6 @@ def test_aiofiles(tmp_path):
             await file.writelines(f"{number}\n" for number in range(1000))
         async with aiofiles.open(tmp_path / "file") as file:
             assert [int(line) async for line in file] == list(range(1000))
-
-    asyncio.run(main())
-
-
-def test_nats_says_that_nobody_is_there():
-    nats = pytest.importorskip("nats")
-
-    async def main():
-        with pytest.raises((OSError, nats.errors.Error)):
-            await nats.connect(
-                f"nats://127.0.0.1:{free_port()}", allow_reconnect=False, connect_timeout=5
-            )
 
     asyncio.run(main())
 
@@ -207,17 +196,10 @@ def test_dask_distributed():
     asyncio.run(main())
 
 
-def test_dask_executor_takes_the_loops_jobs():
-    distributed = pytest.importorskip("distributed")
-
-    async def main():
-        async with (
-            distributed.LocalCluster(
-                n_workers=1, processes=False, asynchronous=True, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster, asynchronous=True) as client,
-        ):
-            results = await asyncio.gather(*(client.submit(pow, 2, n) for n in range(10)))
-            assert results == [2**n for n in range(10)]
-
-    asyncio.run(main())
+def test_run_in_executor_hands_jobs_to_dask(python):
+    pytest.importorskip("distributed")
+    example = Path(__file__).parents[3] / "examples" / "dask_cluster.py"
+    assert python(example, "--limit", "20000").splitlines() == [
+        "2262 primes below 20000, in 20 parts",
+        "the loop was free: True",
+    ]

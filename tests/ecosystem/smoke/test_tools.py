@@ -43,9 +43,9 @@ def test_pytest_asyncio(python, tmp_path):
             assert shared is asyncio.get_running_loop()
         """,
     )
-    assert "2 passed" in python(
-        "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", "test_it.py"
-    )
+    options = ("-p", "no:cacheprovider", "-W", "error")
+    options += ("-o", "asyncio_default_fixture_loop_scope=function")
+    assert "2 passed" in python("-m", "pytest", *options, "test_it.py")
 
 
 def test_pytest_aiohttp(python, tmp_path):
