@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -339,3 +340,10 @@ def test_odd_arguments_to_everything():
         assert not bad
         """
     )
+
+
+@pytest.mark.parametrize("name", ["create_task", "gather", "sleep", "timeout", "wait_for"])
+def test_functions_say_where_they_are_from(name):
+    function = getattr(rulip, name)
+    assert (function.__module__, function.__qualname__) == ("rulip", name)
+    assert pickle.loads(pickle.dumps(function)) is function
