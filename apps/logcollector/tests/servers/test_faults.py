@@ -7,6 +7,7 @@ collector and its sink leaves no trace at all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -200,3 +201,42 @@ def test_the_disk_of_the_spool_is_full(
         report = load.verify(report, url)
     nothing_lost(report, duplicates=0)
     assert report["reconnects"] == 0
+
+
+@pytest.mark.timeout(400)
+def test_the_disk_of_the_sink_is_full(tmp_path: Path, small_disk: Path) -> None:
+    url = f"sqlite:{small_disk}/lines.db"
+    server = collector(tmp_path, url)
+    with running(server):
+        until(lambda: server.get("/healthz")["ok"], "a working sink")
+        filler = small_disk / "filler"
+        with open(filler, "wb") as file, contextlib.suppress(OSError):
+            file.write(b"x" * (5 << 20))
+        with Load(server, senders=5, window=100, rate=2_000) as load:
+            until(lambda: server.counters()["retries"] > 0, "a full disk")
+            filler.unlink()
+            before = server.counters()["stored_lines"]
+            until(lambda: server.counters()["stored_lines"] > before + 500, "recovery")
+            report = load.verify(load.end(), url)
+    nothing_lost(report, duplicates=0)
+    assert report["reconnects"] == 0
+
+
+@pytest.mark.timeout(400)
+def test_poisoned_lines_are_set_aside_under_load(own: Database, tmp_path: Path) -> None:
+    """A constraint refuses one line in a hundred: the others are stored, those are dead letters."""
+    url = own.fresh()
+    server = collector(tmp_path, url)
+    with running(server), Load(server, 3.0, senders=10, window=100, rate=2_000) as load:
+        until(lambda: server.counters()["stored_lines"] > 0, "the tables")
+        own.query("ALTER TABLE log ADD CONSTRAINT rule CHECK (line NOT LIKE '%77 xxx%')", url)
+        report = load.wait()
+    counted = int(own.query("SELECT count(*) FROM log", url))
+    dead = int(own.query("SELECT count(*) FROM log_dead", url))
+    assert report["unacknowledged"] == 0
+    assert report["wrong_answers"] == []
+    assert dead > 0
+    assert counted + dead == report["acknowledged"]
+    if isinstance(own, Postgres):
+        poisoned = "SELECT count(*) FROM log_dead WHERE encode(line, 'escape') LIKE '%77 xxx%'"
+        assert int(own.query(poisoned, url)) == dead

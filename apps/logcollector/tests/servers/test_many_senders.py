@@ -36,6 +36,7 @@ def test_a_tenfold_peak_from_many_senders(postgres: Postgres, tmp_path: Path) ->
                 if part.startswith("memory_bound=")
             )
         )
+        print("memory", server.memory() >> 20, "MiB, bound", bound >> 20, "MiB and", PROGRAM >> 20)
         assert server.memory() < bound + PROGRAM
         gauges = server.get("/stats.json")["gauges"]
         assert gauges["most_queued_bytes"] < (32 << 20) + (1 << 20)

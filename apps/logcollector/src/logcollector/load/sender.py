@@ -54,7 +54,8 @@ class Sender(asyncio.Protocol):
         self.acknowledged = 0
         self.written = 0
         self.stopping = False
-        self.finished = asyncio.get_running_loop().create_future()
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._chunks: deque[tuple[int, float]] = deque()  # last line of a chunk, time it left
         self._rest = 0  # bytes of an ok that came in part
         self._writable = True
@@ -64,22 +65,27 @@ class Sender(asyncio.Protocol):
 
     async def run(self) -> None:
         """Connect, and again whenever the connection is lost; until stopped and answered."""
+        try:
+            while not self.finished.done():
+                await self._connected()
+        finally:
+            if self._due is not None:
+                self._due.cancel()
+            if self._transport is not None:
+                self._transport.close()
+
+    async def _connected(self) -> None:
+        """Connect, and stay until the connection or the work ends."""
         loop = asyncio.get_running_loop()
-        while not self.finished.done():
-            try:
-                await loop.create_connection(lambda: self, self.plan.host, self.plan.port)
-            except OSError:
-                if self.stopping and self.acknowledged >= self.written:
-                    return
-                await asyncio.sleep(0.05)
-                continue
-            self.lost = loop.create_future()
-            await asyncio.wait((self.lost, self.finished), return_when=asyncio.FIRST_COMPLETED)
-            if not self.finished.done():
-                self.tally.reconnects += 1
-                await asyncio.sleep(0.02)
-        if self._transport is not None:
-            self._transport.close()
+        try:
+            await loop.create_connection(lambda: self, self.plan.host, self.plan.port)
+        except OSError:
+            await asyncio.sleep(0.05)
+            return
+        await asyncio.wait((self.lost, self.finished), return_when=asyncio.FIRST_COMPLETED)
+        if not self.finished.done():
+            self.tally.reconnects += 1
+            await asyncio.sleep(0.02)
 
     def stop(self) -> None:
         """Send nothing new; finish when all is acknowledged."""
@@ -90,6 +96,7 @@ class Sender(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self.lost = asyncio.get_running_loop().create_future()
         self._writable = True
         self._rest = 0
         self._chunks.clear()
@@ -133,8 +140,6 @@ class Sender(asyncio.Protocol):
         self._transport = None
         if not self.lost.done():
             self.lost.set_result(None)
-
-    lost: asyncio.Future[None]
 
     def _fill(self) -> None:
         if self.stopping or not self._writable or self._transport is None:
