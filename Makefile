@@ -21,7 +21,7 @@ endif
 PROFILE ?= release
 APP ?= examples/tour.py
 ARGS ?=
-PYTHONS ?= 3.11 3.12 3.13
+PYTHONS ?= 3.11 3.12 3.13 3.14 3.15
 JOBS ?= 2
 
 python := "$(VENV)/bin/python"
@@ -40,7 +40,7 @@ ifneq ($(words $(CURDIR)),1)  # make's abspath cannot carry spaces
 export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
-.PHONY: help build run test test-rust test-python test-faults test-collector test-ecosystem lint conformance \
+.PHONY: help build run test test-all test-rust test-python test-faults test-collector test-ecosystem lint conformance \
 	bench bench-collector instructions loom clean
 
 help: ## show this list
@@ -125,7 +125,11 @@ lint: build $(VENV)/.extra-test ## formatting, clippy, ruff, mypy
 	$(python) -m ruff format --check .
 	$(python) -m mypy --strict python/rulip
 
-conformance: ## CPython's own asyncio tests on rulip (PYTHONS="3.11 3.12 3.13", JOBS=2)
+test-all: ## the Python tests on each interpreter (PYTHONS="3.12 python3.14 /path/to/python")
+	@chosen="$(PYTHON)"; [ -n "$$chosen" ] || chosen=$$($(find-python)); \
+	"$${chosen:-python3}" tests/cpython/matrix.py --suite $(PYTHONS)
+
+conformance: ## CPython's own asyncio tests, without and with install() (PYTHONS="3.11 3.14", JOBS=2)
 	@chosen="$(PYTHON)"; [ -n "$$chosen" ] || chosen=$$($(find-python)); \
 	"$${chosen:-python3}" tests/cpython/matrix.py --jobs $(JOBS) $(PYTHONS)
 

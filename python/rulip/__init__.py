@@ -13,12 +13,18 @@ import sys as _sys
 import typing as _typing
 
 from ._compat import OLDEST_PYTHON as _OLDEST_PYTHON
+from ._compat import is_free_threaded as _is_free_threaded
 from ._compat import is_old_python as _is_old_python
 
 if _is_old_python():
     raise ImportError(
         f"rulip needs Python {_OLDEST_PYTHON[0]}.{_OLDEST_PYTHON[1]} or later; this is "
         f"{_sys.version.split()[0]}. Use a newer interpreter, or asyncio's own event loop."
+    )
+if _is_free_threaded():
+    raise ImportError(
+        "rulip needs the interpreter's lock, which this free-threaded Python does without. "
+        "Use the usual build, or asyncio's own event loop."
     )
 if _sys.platform != "linux":
     raise ImportError(

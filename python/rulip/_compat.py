@@ -48,6 +48,11 @@ def is_old_python() -> bool:
     return sys.version_info < OLDEST_PYTHON
 
 
+def is_free_threaded() -> bool:
+    """Whether this Python was built to run without its global lock."""
+    return "t" in sys.abiflags
+
+
 def bind_error_text(exc: OSError) -> str:
     """How this version words the system's part of a failed bind()."""
     if SERVER_SKIPS_ABSENT_ADDRESSES:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Build rulip for each Python on this machine and run CPython's asyncio tests on it.
+"""Build rulip for each Python on this machine and run CPython's asyncio tests, or ours, on it.
 
-    matrix.py [--jobs N] [3.11 3.12 3.13 ...]
+    matrix.py [--suite] [--jobs N] [3.11 3.14 python3.15 /path/to/python ...]
 
-Here: finding interpreters, one environment and one run for each. Not here: a single run (run.py).
-Thread: main. Invariant: exit status 0 only if at least one version was found and each one found
-passed; versions that were not found are named.
+Here: finding interpreters, one environment and the runs for each: with asyncio as it is, and with
+rulip installed into it. Not here: a single run (run.py).
+Thread: main. Invariant: exit status 0 only if at least one interpreter was found and each one found
+passed; those that were not found are named.
 """
 
 from __future__ import annotations
@@ -21,66 +22,88 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+VERSIONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 PROBE = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
 
 
 def main() -> int:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("versions", nargs="*", default=["3.11", "3.12", "3.13"])
+    parser.add_argument("pythons", nargs="*", default=VERSIONS, help="versions, names or paths")
+    parser.add_argument("--suite", action="store_true", help="run this project's tests instead")
     parser.add_argument("--jobs", "-j", type=int, default=2, help="test modules at a time")
     parser.add_argument("--loop", default="rulip:new_event_loop")
     args = parser.parse_args()
     lines: list[str] = []
     found = failed = 0
-    for version in args.versions:
-        python = find(version)
+    for asked in args.pythons:
+        python = find(asked)
         if python is None:
-            lines.append(f"{version}: not found on this machine")
-        elif not runs(python, "import test.test_asyncio"):
-            lines.append(f"{version}: {python} comes without its test suite (test.test_asyncio)")
+            lines.append(f"{asked}: not found on this machine")
+        elif not args.suite and not runs(python, "import test.test_asyncio"):
+            lines.append(f"{asked}: {python} comes without its test suite (test.test_asyncio)")
         else:
             found += 1
             began = time.monotonic()
-            what = check(version, python, args.loop, args.jobs)
+            version = subprocess.check_output([python, "-c", PROBE], text=True).strip()
+            print(f"\n== Python {version} ({python})", flush=True)
+            if args.suite:
+                what = run_suite(version, python)
+            else:
+                what = check(version, python, args.loop, args.jobs)
             failed += what != "ok"
-            lines.append(f"{version}: {what} ({time.monotonic() - began:.0f} s)")
-    print("\nCPython's asyncio tests:", *lines, sep="\n  ")
+            lines.append(f"{asked}: {what} ({time.monotonic() - began:.0f} s)")
+    title = "The tests of this project" if args.suite else "CPython's asyncio tests"
+    print(f"\n{title}:", *lines, sep="\n  ")
     if not found:
         print("No interpreter to test with.", file=sys.stderr)
     return 1 if failed or not found else 0
 
 
+def make(target: str, version: str, python: str) -> int:
+    """Run a target of the Makefile in .venv-<version>, made with this interpreter."""
+    command = [os.environ.get("MAKE", "make"), "--no-print-directory", target]
+    command += [f"VENV=.venv-{version}", f"PYTHON={python}"]
+    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def run_suite(version: str, python: str) -> str:
+    """This project's Python tests; says how that went."""
+    return "FAILED" if make("test-python", version, python) else "ok"
+
+
 def check(version: str, python: str, loop: str, jobs: int) -> str:
-    """Build into .venv-<version> and run the tests there; says how that went."""
-    print(f"\n== Python {version} ({python})", flush=True)
-    venv = f".venv-{version}"
-    make = os.environ.get("MAKE", "make")
-    build = [make, "--no-print-directory", "build", f"VENV={venv}", f"PYTHON={python}"]
-    if subprocess.run(build, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode:
+    """Build into .venv-<version> and run CPython's tests there, twice; says how that went."""
+    if make("build", version, python):
         return "does not build"
+    failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rulip-venv-") as tmp:
         # Some of CPython's tests hand sys.executable to a shell as it is: no spaces on the way.
         link = pathlib.Path(tmp, "venv")
-        link.symlink_to(ROOT / venv, target_is_directory=True)
-        run = [str(HERE / "run.py"), "--python", str(link / "bin" / "python")]
-        run += ["--loop", loop, "--jobs", str(jobs), "--reruns", "1"]
-        status = subprocess.run([sys.executable, *run], check=False).returncode
-    return "FAILED" if status else "ok"
+        link.symlink_to(ROOT / f".venv-{version}", target_is_directory=True)
+        for install in ([], ["--install"]):
+            run = [str(HERE / "run.py"), "--python", str(link / "bin" / "python"), *install]
+            run += ["--loop", loop, "--jobs", str(jobs), "--reruns", "1"]
+            if subprocess.run([sys.executable, *run], check=False).returncode:
+                failed.append(install[0] if install else "without --install")
+    return f"FAILED {' and '.join(failed)}" if failed else "ok"
 
 
-def find(version: str) -> str | None:
-    """An interpreter of this version that really runs: on PATH, else one of pyenv's."""
-    name = f"python{version}"
+def find(asked: str) -> str | None:
+    """An interpreter that really runs: a path, a name on PATH, or a version: then pyenv's, too."""
+    if not asked[0].isdigit():
+        named = shutil.which(asked)
+        return named if named and runs(named, PROBE) else None
+    name = f"python{asked}"
     on_path = shutil.which(name)
     candidates = [on_path] if on_path else []
     if shutil.which("pyenv"):
-        asked = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False)
-        folder = pathlib.Path(asked.stdout.strip() or ".", "versions")
-        installed = folder.glob(f"{version}.*/bin/{name}")
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=False)
+        folder = pathlib.Path(root.stdout.strip() or ".", "versions")
+        installed = folder.glob(f"{asked}.*/bin/{name}")
         candidates += [str(path) for path in sorted(installed, key=patch, reverse=True)]
     for candidate in candidates:
-        if runs(candidate, PROBE, expect=version):
+        if runs(candidate, PROBE, expect=asked):
             return candidate
     return None
 

@@ -42,7 +42,9 @@ def main() -> int:
         heads = [pattern.split(".")[0] for pattern in args.select]
         modules = [module for module in modules if matches(module, heads)]
     version = version_of(python)
-    expected = verdict.expectations(args.loop, version, args.expected, args.floors)
+    expected = verdict.expectations(
+        args.loop, version, args.expected, args.floors, install=args.install
+    )
     opts = Options(
         python=python,
         loop=args.loop,

@@ -26,9 +26,17 @@ class Expectations:
 
 
 def expectations(
-    loop: str, version: str, expected: pathlib.Path, floors: pathlib.Path
+    loop: str,
+    version: str,
+    expected: pathlib.Path,
+    floors: pathlib.Path,
+    *,
+    install: bool = False,
 ) -> Expectations:
-    """The lists' entries for a loop; a loop that is not in them has to pass everything."""
+    """The lists' entries for a loop; a loop that is not in them has to pass everything.
+
+    A run with --install has floors of its own.
+    """
     name = loop.partition(":")[0]
     failing: dict[str, str] = {}
     entries: list[dict[str, Any]] = _read(expected).get(name, [])
@@ -37,7 +45,8 @@ def expectations(
             raise ValueError(f"{expected.name}: entry without a reason: {entry!r}")
         if in_range(entry, minor(version)):
             failing.update(dict.fromkeys(entry["tests"], entry["reason"]))
-    floor: int | None = _read(floors).get(name, {}).get("{}.{}".format(*minor(version)))
+    least = _read(floors).get(f"{name}-install" if install else name, {})
+    floor: int | None = least.get("{}.{}".format(*minor(version)))
     return Expectations(failing, floor)
 
 

@@ -658,6 +658,20 @@ def test_a_machine_that_cannot_run_it_is_told_so() -> None:
     assert "darwin" in said
 
 
+def test_a_free_threaded_python_is_told_so() -> None:
+    said = python_says(
+        """
+        import sys
+        sys.abiflags = "t"
+        try:
+            import rulip
+        except ImportError as exc:
+            print(exc)
+        """
+    )
+    assert "free-threaded" in said
+
+
 def test_idle_imports_start_no_thread_and_open_no_descriptor() -> None:
     said = python_says(
         """

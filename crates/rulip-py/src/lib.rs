@@ -53,7 +53,7 @@ fn is_taken() -> bool {
 }
 
 /// The native half of rulip.
-#[pymodule]
+#[pymodule(gil_used = true)]
 fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if is_taken() {
         let text = "rulip runs in the interpreter that imported it first, and in no other one";
