@@ -263,6 +263,48 @@ def test_all_errors_come_in_a_group(run, dead_port, delay):
         run(main())
 
 
+def test_cancelled_a_turn_after_it_began_there_is_no_protocol(run, listener):
+    """Though the connection may be there already: who cancels at once must not clean up after it."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        made = []
+        connecting = asyncio.ensure_future(
+            loop.create_connection(lambda: made.append(1) or Recorder(), *listener.getsockname())
+        )
+        await turns(1)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await turns(5)
+        assert made == []
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_turns_until_a_connection_is_there(run, listener):
+    """A client's steps come as far apart as on asyncio, where readiness is waited for."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        passed = 0
+
+        def count():
+            nonlocal passed
+            passed += 1
+            loop.call_soon(count)
+
+        count()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            before = passed
+            await within(loop.sock_connect(sock, listener.getsockname()))
+            assert 1 <= passed - before <= 3
+
+    run(main())
+
+
 def test_no_address_at_all(run):
     async def main():
         loop = asyncio.get_running_loop()

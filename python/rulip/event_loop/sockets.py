@@ -8,6 +8,7 @@ step, after the wait, so that a cancel comes before it or not at all. No wait le
 registration behind, nor takes away one that is not its own.
 """
 
+import asyncio
 import errno
 import functools
 import os
@@ -164,6 +165,10 @@ class Sockets(Names):
             if error in CONNECTING:
                 await self._wait_writable(sock.fileno())
                 error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            else:
+                # As many turns as hearing of it takes: who cancels meanwhile gets no transport.
+                await asyncio.tasks.sleep(0)
+                await asyncio.tasks.sleep(0)
         elif error in CONNECTING and family != socket.AF_UNIX:
             await self._wait_writable(sock.fileno())
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
