@@ -1,0 +1,79 @@
+"""Generated programs tell the same on asyncio and on rulip.
+
+Here: the comparison, and programs that once differed. Not here: programs and what they do
+(programs.py, interpreter.py). Runs in the main thread.
+`RULIP_FUZZ=examples` runs so many, other ones each time; without it, the same few each time.
+Invariant: the traces are equal: event by event, with results, exceptions, warnings and reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import types
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import rulip
+from rulip import installation
+
+from .interpreter import Interpreter, Trace
+from .programs import Program, programs
+
+EXAMPLES = int(os.environ.get("RULIP_FUZZ", "0"))
+
+NAMES = types.SimpleNamespace(
+    **vars(asyncio) | {name: own for name, _, own in installation._exchanges()}
+)
+
+
+def with_asyncios_tasks() -> asyncio.AbstractEventLoop:
+    loop = rulip.new_event_loop()
+    loop.set_task_factory(lambda loop, coro, **options: asyncio.Task(coro, loop=loop, **options))
+    return loop
+
+
+#: How a program may run on rulip: all of it, its names on asyncio's loop, asyncio's tasks on its.
+WAYS: dict[str, tuple[Any, Any]] = {
+    "rulip": (rulip.new_event_loop, NAMES),
+    "crossed": (asyncio.SelectorEventLoop, NAMES),
+    "foreign": (with_asyncios_tasks, NAMES),
+}
+
+
+def trace_of(program: Program, new_loop: Any, names: Any) -> Trace:
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return Interpreter(loop, names).play(program)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+@pytest.fixture(autouse=True)
+def collected_by_hand() -> Any:
+    """A collection strikes where the interpreter says, not somewhere in a trace."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 120)
+@pytest.mark.parametrize("way", WAYS)
+@settings(
+    max_examples=EXAMPLES or 150,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(program=programs)
+def test_the_same_trace(way: str, program: Program) -> None:
+    stock = trace_of(program, asyncio.SelectorEventLoop, asyncio)
+    assert trace_of(program, *WAYS[way]) == stock
