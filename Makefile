@@ -21,6 +21,7 @@ endif
 PROFILE ?= release
 APP ?= examples/tour.py
 ARGS ?=
+FUZZ ?= 100000
 PYTHONS ?= 3.11 3.12 3.13 3.14 3.15
 JOBS ?= 2
 
@@ -40,7 +41,7 @@ ifneq ($(words $(CURDIR)),1)  # make's abspath cannot carry spaces
 export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
-.PHONY: help build run test test-all test-rust test-python test-faults test-collector test-ecosystem lint conformance \
+.PHONY: help build run test test-all test-rust test-python fuzz test-faults test-collector test-ecosystem lint conformance \
 	bench bench-collector instructions loom clean
 
 help: ## show this list
@@ -97,6 +98,9 @@ test-rust: ## the engine's tests and the house rules
 
 test-python: build $(VENV)/.extra-test ## the Python tests, on asyncio and on rulip (ARGS="-k name")
 	$(python) -m pytest --quiet --ignore=tests/faults $(ARGS)
+
+fuzz: build $(VENV)/.extra-test ## generated programs, on asyncio and on rulip, for hours (FUZZ=examples)
+	RULIP_FUZZ="$(FUZZ)" $(python) -m pytest --quiet -o faulthandler_timeout=0 tests/differential $(ARGS)
 
 test-faults: build $(VENV)/.extra-test ## tests that inject faults (need strace, some need root)
 	$(python) -m pytest --quiet tests/faults $(ARGS)

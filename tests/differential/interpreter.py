@@ -9,8 +9,10 @@ Invariant: what is in a trace depends on the program and on asyncio's semantics,
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import re
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -22,6 +24,9 @@ TURNS_TO_END = 40
 MILLISECOND = 0.001
 
 Trace = list[Any]
+
+#: The number of the task of the program that runs, or that made the one that runs.
+root: contextvars.ContextVar[int] = contextvars.ContextVar("root", default=-1)
 
 
 class Boom(Exception):
@@ -108,6 +113,14 @@ class Interpreter:
         self.now += MILLISECOND
 
     def play(self, program: Program) -> Trace:
+        unraisable: list[Any] = []
+        hook, sys.unraisablehook = sys.unraisablehook, unraisable.append
+        try:
+            return self.play_watched(program, unraisable)
+        finally:
+            sys.unraisablehook = hook
+
+    def play_watched(self, program: Program, unraisable: list[Any]) -> Trace:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             for number, steps in enumerate(program):
@@ -115,19 +128,20 @@ class Interpreter:
             self.spin_until_done(TURNS)
             self.finish()
         self.trace.append(sorted(plain(str(warning.message)) for warning in seen))
-        return self.trace
+        self.trace.append(sorted(str(told(entry.exc_value)) for entry in unraisable))
+        return list(self.trace)
 
     def spin_until_done(self, turns: int) -> None:
         for _ in range(turns):
             self.spin()
-            if all(task.done() for task in self.tasks):
+            if not asyncio.all_tasks(self.loop):
                 return
 
     def finish(self) -> None:
         for _ in range(4):
-            left = sorted(asyncio.all_tasks(self.loop), key=lambda task: task.get_name())
+            left = sorted(asyncio.all_tasks(self.loop), key=self.age)
             self.trace.append([plain(task.get_name()) for task in left])
-            for task in self.tasks:
+            for task in left:
                 task.cancel("the end")
             self.spin_until_done(TURNS_TO_END)
         for task in self.tasks:
@@ -138,6 +152,11 @@ class Interpreter:
         self.futures.clear()
         gc.collect()
 
+    def age(self, task: asyncio.Task[Any]) -> tuple[int, int]:
+        """By number: the program's own tasks, then those made for it."""
+        name, _, number = task.get_name().rpartition("-")
+        return (1, int(number)) if name else (0, self.tasks.index(task))
+
     def outcome(self, future: asyncio.Future[Any]) -> Any:
         if not future.done():
             return "pending"
@@ -147,8 +166,11 @@ class Interpreter:
         return told(error) if error is not None else plain(repr(future.result()))
 
     def spawn(self, steps: Steps, name: str | None = None) -> asyncio.Task[Any]:
-        name = name or f"s{len(self.tasks)}"
-        task = self.loop.create_task(self.body(steps), name=name)
+        number = len(self.tasks)
+        context = contextvars.copy_context()
+        context.run(root.set, number)
+        name = name or f"s{number}"
+        task = self.loop.create_task(self.body(steps), name=name, context=context)
         self.tasks.append(task)
         return task
 
@@ -257,7 +279,12 @@ class Interpreter:
         return await self.futures[index]
 
     async def do_await_task(self, index: int) -> Any:
-        return await self.tasks[index % len(self.tasks)]
+        task = self.tasks[index % len(self.tasks)]
+        if self.tasks.index(task) > root.get():
+            return await task
+        # Tasks that await each other in a ring cannot be cancelled, nor end.
+        done, _ = await self.aio.wait([task], timeout=self.delay(index))
+        return len(done)
 
     async def do_read(self, how: str, count: int) -> Any:
         match how:

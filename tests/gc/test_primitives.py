@@ -1,0 +1,168 @@
+"""Locks and queues leave nothing: counts stay flat, cycles through them are collected.
+
+Not here: the other operations (test_flat_counts.py), what waits when it is collected
+(tests/asyncio/test_no_loss.py). Runs in the main thread, one body for both loops.
+Invariant: a primitive, a waiter and an item that nobody refers to are gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+KINDS = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Queue", "LifoQueue")
+
+ROUNDS = 200
+
+
+def census() -> tuple[int, int]:
+    for _ in range(3):
+        gc.collect()
+    return len(gc.get_objects()), sys.getallocatedblocks()
+
+
+async def take_turns(aio: Any) -> None:
+    lock, semaphore, event = aio.Lock(), aio.Semaphore(1), aio.Event()
+
+    async def take() -> None:
+        async with lock, semaphore:
+            await asyncio.sleep(0)
+        await event.wait()
+
+    tasks = [asyncio.create_task(take()) for _ in range(3)]
+    for _ in range(12):
+        await asyncio.sleep(0)
+    event.set()
+    await asyncio.wait(tasks)
+
+
+async def hand_items_over(aio: Any) -> None:
+    for kind in ("Queue", "PriorityQueue", "LifoQueue"):
+        queue = getattr(aio, kind)(1)
+
+        async def put(queue: Any = queue) -> None:
+            for item in range(3):
+                await queue.put((item, object()))
+
+        task = asyncio.create_task(put())
+        for _ in range(3):
+            await queue.get()
+            queue.task_done()
+        await asyncio.wait([task])
+        await queue.join()
+
+
+async def give_up(aio: Any) -> None:
+    queue, lock, condition = aio.Queue(), aio.Lock(), aio.Condition()
+    await lock.acquire()
+    await condition.acquire()
+    waits = (queue.get(), lock.acquire(), condition.wait())
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    # One that was never awaited, and one that was begun by hand.
+    queue.get().close()
+    begun = queue.get()
+    begun.send(None)
+    begun.close()
+
+
+async def meet(aio: Any) -> None:
+    barrier = aio.Barrier(2)
+    tasks = [asyncio.create_task(barrier.wait()) for _ in range(3)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    await barrier.abort()
+    await asyncio.wait(tasks)
+    assert sum(task.exception() is not None for task in tasks) == 1
+
+
+OPERATIONS: list[Callable[[Any], Awaitable[None]]] = [take_turns, hand_items_over, give_up, meet]
+
+
+@pytest.mark.crossings
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_counts_stay_flat(run: Any, aio: Any, operation: Callable[[Any], Awaitable[None]]) -> None:
+    async def main() -> list[tuple[int, int]]:
+        counts = []
+        for _ in range(3):
+            for _ in range(ROUNDS):
+                await operation(aio)
+            counts.append(census())
+        return counts
+
+    first, second, third = run(main())
+    grown = [min(b - a, c - b) for a, b, c in zip(first, second, third, strict=True)]
+    assert grown[0] < ROUNDS // 2, ("objects", grown)
+    assert grown[1] < ROUNDS * 3 // 4, ("blocks", grown)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cycle_through_a_primitive_is_collected(aio: Any, kind: str) -> None:
+    primitive = getattr(aio, kind)()
+    primitive.myself = primitive
+    if "Queue" in kind:
+        primitive.put_nowait(primitive)
+    ref = weakref.ref(primitive)
+    del primitive
+    gc.collect()
+    assert ref() is None
+
+
+def test_a_cycle_through_a_coroutine_is_collected(aio: Any) -> None:
+    class Item:
+        coroutine: Any
+
+    item = Item()
+    item.coroutine = aio.Queue().put(item)
+    ref = weakref.ref(item)
+    with pytest.warns(RuntimeWarning, match=r"^coroutine 'Queue\.put' was never awaited$"):
+        del item
+        gc.collect()
+    assert ref() is None
+
+
+def test_items_die_with_their_queue(aio: Any) -> None:
+    class Item:
+        def __lt__(self, other: object) -> bool:
+            return False
+
+    for kind in ("Queue", "PriorityQueue", "LifoQueue"):
+        queue = getattr(aio, kind)()
+        item = Item()
+        ref = weakref.ref(item)
+        queue.put_nowait(item)
+        del item
+        assert ref() is not None
+        del queue
+        assert ref() is None
+
+
+def test_a_dying_item_may_use_the_queue(aio: Any) -> None:
+    seen: list[int] = []
+
+    class Item:
+        def __init__(self, queue: Any) -> None:
+            self.queue = queue
+
+        def __del__(self) -> None:
+            self.queue.put_nowait(1)
+            seen.append(self.queue.qsize())
+
+    queue = aio.Queue()
+    queue.put_nowait(Item(queue))
+    queue.get_nowait()
+    assert seen == [1]
+    assert queue.get_nowait() == 1
+    queue.put_nowait(Item(queue))
+    queue.__init__()
+    gc.collect()
+    assert len(seen) == 2
