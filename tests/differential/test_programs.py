@@ -73,10 +73,10 @@ def collected_by_hand() -> Any:
     gc.collect()
 
 
-@pytest.mark.timeout(0 if EXAMPLES else 120)
+@pytest.mark.timeout(0 if EXAMPLES else 240)
 @pytest.mark.parametrize("way", WAYS)
 @settings(
-    max_examples=EXAMPLES or 60,
+    max_examples=EXAMPLES or 40,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

@@ -318,3 +318,20 @@ pub(crate) fn import(name: &std::ffi::CStr) -> Res<Obj> {
     // SAFETY: a NUL-terminated name; an owned module or an exception.
     unsafe { Obj::from_owned(c::PyImport_ImportModule(name.as_ptr())) }
 }
+
+/// One level of recursion, counted by the interpreter, which raises `RecursionError` at its limit.
+pub(crate) struct Depth(());
+
+impl Depth {
+    pub(crate) fn enter(what: &std::ffi::CStr) -> Res<Self> {
+        // SAFETY: attached; a NUL-terminated text.
+        status(unsafe { c::Py_EnterRecursiveCall(what.as_ptr()) }).map(|()| Self(()))
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        // SAFETY: entered once, left once.
+        unsafe { c::Py_LeaveRecursiveCall() }
+    }
+}

@@ -168,7 +168,7 @@ impl Queue {
         this.finished.set(None);
         this.is_finished.set(true);
         if overrides(this)? & over::INIT != 0 {
-            this.storage.forget();
+            this.storage.expect();
             this.as_obj().method1(&names::get().init_private, &maxsize)?;
         } else {
             this.storage.begin()?;

@@ -42,20 +42,23 @@ impl Storage {
         }
     }
 
-    /// `_init()`: no items.
+    /// `_init()`: no items. What was here is dropped once that stands.
     pub(super) fn begin(&self) -> Res<()> {
-        self.forget();
-        if self.order != Order::FirstIn {
-            self.shown.set(Some(value::list(Vec::new())?));
-        }
+        let list = match self.order {
+            Order::FirstIn => None,
+            Order::LastIn | Order::Priority => Some(value::list(Vec::new())?),
+        };
+        let old = (self.own.take(), self.shown.replace(list));
         self.absent.set(false);
+        drop(old);
         Ok(())
     }
 
-    /// Before an `_init()` that is not ours.
-    pub(super) fn forget(&self) {
-        self.absent.set(true);
-        self.clear();
+    /// Before an `_init()` that is not ours: there is no `_queue` unless it makes one.
+    pub(super) fn expect(&self) {
+        if !self.shown.is_set() && self.own.borrow().is_empty() {
+            self.absent.set(true);
+        }
     }
 
     pub(super) fn clear(&self) {

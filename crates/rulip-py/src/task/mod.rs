@@ -41,6 +41,9 @@ use crate::task::waiter::Waiter;
 use crate::timeouts::wait_for::WaitFor;
 use crate::waiting::Wait;
 
+/// From this length on a chain of tasks that await each other is looked through.
+const LONG_CHAIN: usize = 500;
+
 /// `slot` of a task that is in no registry.
 const UNREGISTERED: u32 = u32::MAX;
 
@@ -302,9 +305,17 @@ impl Task {
     /// `cancel(msg)`: asks what it awaits, down the chain of native tasks, to be cancelled; what
     /// awaits nothing that can be cancelled gets the `CancelledError` at its next step.
     pub(crate) fn request_cancel(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
+        // A group that is awaited comes back to us for each of its members.
+        let _depth = call::Depth::enter(c" while cancelling a task")?;
         let mut chain: Vec<Ref<Self>> = Vec::new();
         let mut task = this.clone();
         let accepted = loop {
+            // A chain so long may be a ring: tasks that await each other.
+            if chain.len() > LONG_CHAIN && chain.iter().any(|seen| seen.as_obj().is(task.as_obj()))
+            {
+                let class = builtin("RecursionError")?;
+                return Err(Raised::new(&class, "maximum recursion depth exceeded"));
+            }
             task.future.clear_log_traceback();
             if task.future.is_done() {
                 break false;
