@@ -264,7 +264,7 @@ def test_all_errors_come_in_a_group(run, dead_port, delay):
 
 
 def test_cancelled_a_turn_after_it_began_there_is_no_protocol(run, listener):
-    """Though the connection may be there already: who cancels at once must not clean up after it."""
+    """Though the connection may be there: who cancels at once has nothing to clean up."""
 
     async def main():
         loop = asyncio.get_running_loop()

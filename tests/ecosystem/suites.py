@@ -42,7 +42,7 @@ class Suite:
     requires: tuple[str, ...]
     files: tuple[str, ...]
     arguments: tuple[str, ...]
-    passed: int  # on asyncio
+    passed: int  # on asyncio, for comparison; 0: not counted yet
     environment: dict[str, str] = field(default_factory=dict)
     servers: tuple[str, ...] = ()
     parallel: bool = False

@@ -1,8 +1,8 @@
 """What a run's outcomes mean, beside the suite's list of exceptions.
 
 Lives here: counting and judging. Does not live here: running (run.py).
-Thread: any. Invariant: a run is good only if its loops were the ones asked for, every failure has a
-reason in suites.toml, and as many tests pass as on asyncio.
+Thread: any. Invariant: a run is good only if its loops were the ones asked for and each failure has
+a reason in suites.toml.
 """
 
 from __future__ import annotations
@@ -73,5 +73,5 @@ def row(verdict: Verdict) -> str:
     return (
         f"{verdict.suite.name:<16}{verdict.loop:<9}{counts['passed']:>7}{counts['skipped']:>8}"
         f"{len(verdict.excused):>7}{len(verdict.second_try):>7}{len(verdict.failed):>8}"
-        f"{verdict.suite.passed:>9}{made:>14}{verdict.seconds:>7.0f}"
+        f"{verdict.suite.passed or '-':>9}{made:>14}{verdict.seconds:>7.0f}"
     )
