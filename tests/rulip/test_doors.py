@@ -705,3 +705,31 @@ def test_info_says_what_a_bug_report_needs():
     assert {"system", "OpenSSL", "processors", "open files", "debug mode"} <= facts.keys()
     assert "sleep" in facts["natively replaced by install()"]
     assert str(Path.home()) not in done.stdout
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came in 3.12")
+def test_the_installed_eager_factory_is_known_by_its_code():
+    """anyio reads it when it is imported, and takes the constructor from the closure."""
+    assert python_says("""
+        import asyncio, rulip
+        stock = asyncio.eager_task_factory
+        rulip.install()
+        factory = asyncio.eager_task_factory
+        made = factory.__closure__[0].cell_contents
+        print(factory.__code__ is stock.__code__, made is rulip.Task)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            loop.set_task_factory(factory)
+            done = asyncio.create_task(asyncio.sleep(0, 1))
+            begun = []
+            loop.create_task(begin(begun))
+            print(loop.get_task_factory() is factory, begun, type(done) is rulip.Task, await done)
+
+        async def begin(begun):
+            begun.append('at once')
+
+        asyncio.run(main())
+        rulip.uninstall()
+        print(asyncio.eager_task_factory is stock)
+    """).splitlines() == ["True True", "True ['at once'] True 1", "True"]
