@@ -13,8 +13,9 @@ from importlib import metadata
 
 from . import _rulip, installation
 from .event_loop import new_event_loop
+from .event_loop.tls_protocol import tls_way
 
-VARIABLES = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHON_GIL", "PYTHONMALLOC")
+VARIABLES = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHON_GIL", "PYTHONMALLOC", "RULIP_TLS")
 #: Packages that put themselves between asyncio and a program.
 NEIGHBOURS = ("uvloop", "aiohttp", "anyio", "gevent", "nest-asyncio", "trio", "uvicorn")
 
@@ -28,6 +29,7 @@ def describe() -> str:
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("C library", " ".join(platform.libc_ver()) or "unknown"),
         ("OpenSSL", ssl.OPENSSL_VERSION),
+        ("TLS data goes by", tls_way()),
         ("processors", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"),
         ("open files", _file_limits()),
         ("debug mode", str(_debug())),

@@ -8,15 +8,17 @@ Invariant: each test holds for both ways that data may go.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 
 import pytest
-from tests.asyncio.serving import address
+from tests.asyncio.serving import Factory, address
 from tests.loopback import (
     BufferedRecorder,
     Recorder,
@@ -27,7 +29,7 @@ from tests.loopback import (
     until,
     within,
 )
-from tests.tls_peer import Peer, client_context, server_context, tls_connection
+from tests.tls_peer import AUTHORITY, Peer, client_context, server_context, tls_connection
 
 from rulip.event_loop.tls_protocol import tls_way
 
@@ -504,6 +506,97 @@ def test_session_tickets_and_alerts_are_no_data(run, version):
             await peer.send(b"data")
             await protocol.wait_received(4)
             assert protocol.received == b"data"
+
+    run(main())
+
+
+class Client:
+    """OpenSSL's own client program, told what to do through its standard input."""
+
+    def __init__(self, process):
+        self.process = process
+        self.output = b""
+
+    async def say(self, line, *, until_output):
+        """Send a line and wait for what shows that it was dealt with."""
+        self.process.stdin.write(line)
+        await self.process.stdin.drain()
+        async with asyncio.timeout(10):
+            while until_output not in self.output:
+                chunk = await self.process.stdout.read(1 << 16)
+                assert chunk, self.output
+                self.output += chunk
+        self.output = self.output.partition(until_output)[2]
+
+
+@contextlib.asynccontextmanager
+async def openssl_client(server, *arguments):
+    process = await asyncio.create_subprocess_exec(
+        "openssl",
+        "s_client",
+        "-connect",
+        "{}:{}".format(*address(server)),
+        "-CAfile",
+        AUTHORITY,
+        *arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield Client(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="OpenSSL's client program is not installed"
+)
+
+
+@needs_openssl
+def test_new_keys(run):
+    """The peer changes its keys, and asks for ours to change."""
+
+    async def main():
+        factory = Factory()
+        server = await asyncio.get_running_loop().create_server(
+            factory, "127.0.0.1", 0, ssl=server_context()
+        )
+        async with openssl_client(server, "-tls1_3") as client:
+            await client.say(b"before\n", until_output=b"before\n")
+            for _ in range(5):
+                await client.say(b"K\n", until_output=b"KEYUPDATE\n")
+                await client.say(b"k\n", until_output=b"KEYUPDATE\n")
+                await client.say(b"after\n", until_output=b"after\n")
+            assert factory.made[0].received == b"before\n" + b"after\n" * 5
+        await factory.all_lost()
+        server.close()
+        await turns(3)
+
+    run(main())
+
+
+@needs_openssl
+def test_a_renegotiation_is_refused(run):
+    """OpenSSL allows none by default: the connection goes on, or ends in time."""
+
+    async def main():
+        reports = collect_reports(asyncio.get_running_loop())
+        factory = Factory()
+        server = await asyncio.get_running_loop().create_server(
+            factory, "127.0.0.1", 0, ssl=server_context()
+        )
+        async with openssl_client(server, "-tls1_2") as client:
+            await client.say(b"before\n", until_output=b"before\n")
+            await client.say(b"R\n", until_output=b"RENEGOTIATING\n")
+        await factory.all_lost()
+        assert factory.made[0].received == b"before\n"
+        assert not reports
+        server.close()
+        await turns(3)
 
     run(main())
 
