@@ -31,6 +31,7 @@ from tests.loopback import (
 )
 from tests.tls_peer import AUTHORITY, Peer, client_context, server_context, tls_connection
 
+import rulip
 from rulip.event_loop.tls_protocol import tls_way
 
 pytestmark = pytest.mark.loops("rulip")
@@ -44,6 +45,12 @@ def way(request, monkeypatch):
 
 @pytest.fixture(params=[Recorder, BufferedRecorder], ids=["plain", "buffered"])
 def recorder(request):
+    return request.param
+
+
+@pytest.fixture(params=[asyncio, rulip], ids=["asyncio's streams", "rulip's streams"])
+def streams(request):
+    """Whose start_server() and open_connection()."""
     return request.param
 
 
@@ -139,7 +146,7 @@ def test_a_buffer_that_is_a_bytearray(run, size):
     run(main())
 
 
-def test_a_client_hello_in_one_segment_with_the_command(run):
+def test_a_client_hello_in_one_segment_with_the_command(run, streams):
     async def main():
         async def handle(reader, writer):
             assert await reader.readline() == b"STARTTLS\r\n"
@@ -148,7 +155,7 @@ def test_a_client_hello_in_one_segment_with_the_command(run):
             await writer.drain()
             writer.close()
 
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        server = await streams.start_server(handle, "127.0.0.1", 0)
         loop = asyncio.get_running_loop()
         with socket.socket() as sock:
             sock.setblocking(False)
@@ -166,7 +173,7 @@ def test_a_client_hello_in_one_segment_with_the_command(run):
     run(main())
 
 
-def test_plaintext_behind_the_command_is_never_taken_for_tls(run):
+def test_plaintext_behind_the_command_is_never_taken_for_tls(run, streams):
     outcomes = []
 
     async def main():
@@ -179,7 +186,7 @@ def test_plaintext_behind_the_command_is_never_taken_for_tls(run):
                 outcomes.append(exc)
             writer.close()
 
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        server = await streams.start_server(handle, "127.0.0.1", 0)
         loop = asyncio.get_running_loop()
         with socket.socket() as sock:
             sock.setblocking(False)
@@ -196,13 +203,13 @@ def test_plaintext_behind_the_command_is_never_taken_for_tls(run):
     assert isinstance(outcomes[0], ssl.SSLError)
 
 
-def test_a_servers_plaintext_behind_its_go_ahead(run):
+def test_a_servers_plaintext_behind_its_go_ahead(run, streams):
     """The same towards a client: what an attacker put behind "go ahead" ends the handshake."""
 
     async def main():
         loop = asyncio.get_running_loop()
         near, far = tcp_sockets()
-        reader, writer = await asyncio.open_connection(sock=near)
+        reader, writer = await streams.open_connection(sock=near)
         await loop.sock_sendall(far, b"220 go ahead\r\n250 injected\r\n")
         assert await within(reader.readline()) == b"220 go ahead\r\n"
         with pytest.raises(ssl.SSLError):
@@ -211,6 +218,40 @@ def test_a_servers_plaintext_behind_its_go_ahead(run):
             await within(reader.read())
         far.close()
         writer.close()
+        await turns(5)
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [1, 1000, 16384, 40_000, 300_000])
+def test_streams(run, streams, size):
+    """Lines and exact counts of any size, in both directions."""
+    line = random.Random(size).randbytes(size).replace(b"\n", b" ") + b"\n"
+
+    async def main():
+        async def handle(reader, writer):
+            while received := await reader.readline():
+                writer.write(received)
+                await writer.drain()
+            writer.close()
+
+        server = await streams.start_server(
+            handle, "127.0.0.1", 0, ssl=server_context(), limit=1 << 20
+        )
+        reader, writer = await streams.open_connection(
+            *address(server), ssl=client_context(), server_hostname="localhost", limit=1 << 20
+        )
+        for _ in range(5):
+            writer.writelines([line[: size // 2], line[size // 2 :]])
+            await writer.drain()
+            assert await within(reader.readexactly(1)) == line[:1]
+            assert await within(reader.readuntil(b"\n")) == line[1:]
+        writer.write(line)
+        writer.write(b"no line")
+        assert await within(reader.readline()) == line
+        writer.close()
+        await within(writer.wait_closed())
+        server.close()
         await turns(5)
 
     run(main())

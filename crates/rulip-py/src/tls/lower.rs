@@ -9,7 +9,7 @@ use crate::transport::stream::StreamTransport;
 
 /// Unless somebody put a method of his own on the instance.
 fn native(lower: &Obj) -> Option<&Ref<StreamTransport>> {
-    Ref::<StreamTransport>::exact(lower).filter(|stream| !stream.has_dict())
+    Ref::<StreamTransport>::exact(lower).filter(|stream| stream.is_unpatched())
 }
 
 impl Ref<TlsProtocol> {

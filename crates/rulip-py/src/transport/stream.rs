@@ -231,12 +231,6 @@ impl StreamTransport {
         self.unflushed.set(false);
     }
 
-    /// Somebody put attributes of his own on the instance.
-    #[inline]
-    pub(crate) fn has_dict(&self) -> bool {
-        !self.dict.get().is_null()
-    }
-
     pub(crate) fn is_closing(&self) -> bool {
         self.stream.borrow().is_closing()
     }
