@@ -14,6 +14,7 @@ from . import (
     locks,
     memory,
     queues,
+    streams,
     tasks,
     threads,
     timers,
@@ -30,6 +31,7 @@ WORKLOADS: dict[str, Workload] = {
         timers,
         threads,
         endpoints,
+        streams,
         children,
         memory,
     )

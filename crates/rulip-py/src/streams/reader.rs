@@ -401,10 +401,14 @@ impl Ref<Reader> {
     pub(super) fn save(&self) -> Res<()> {
         match self.shared.get() {
             None => Ok(()),
-            Some(shared) => {
-                let buffer = self.buffer.borrow();
-                bytearray::overwrite(&shared, buffer.bytes())
-            }
+            Some(shared) => self.save_shared(&shared),
         }
+    }
+
+    #[cold]
+    fn save_shared(&self, shared: &Obj) -> Res<()> {
+        // A copy: the error of a refused change is an object, and making one may run Python.
+        let bytes = self.buffer.borrow().bytes().to_vec();
+        bytearray::overwrite(shared, &bytes)
     }
 }
