@@ -154,8 +154,11 @@ class Interpreter:
 
     def age(self, task: asyncio.Task[Any]) -> tuple[int, int]:
         """By number: the program's own tasks, then those made for it."""
-        name, _, number = task.get_name().rpartition("-")
-        return (1, int(number)) if name else (0, self.tasks.index(task))
+        if task in self.tasks:
+            return (0, self.tasks.index(task))
+        number = task.get_name().rpartition("-")[2]
+        # A task factory's are not all named: it numbers them.
+        return (1, int(number) if number.isdecimal() else getattr(task, "number", 0))
 
     def outcome(self, future: asyncio.Future[Any]) -> Any:
         if not future.done():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import types
 from collections.abc import Callable
@@ -35,8 +36,15 @@ def with_asyncios_tasks(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> Callable[[], asyncio.AbstractEventLoop]:
     def make() -> asyncio.AbstractEventLoop:
+        numbers = itertools.count()
+
+        def factory(loop: Any, coro: Any, **more: Any) -> asyncio.Task[Any]:
+            task: Any = asyncio.Task(coro, loop=loop, **more)
+            task.number = next(numbers)
+            return task
+
         loop = new_loop()
-        loop.set_task_factory(lambda loop, coro, **more: asyncio.Task(coro, loop=loop, **more))
+        loop.set_task_factory(factory)
         return loop
 
     return make
