@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from environment import Unavailable, prepare_environment, prepare_tests, variables
@@ -115,7 +116,7 @@ def _verdict(
     if 0 < len(verdict.failed) <= MOST_TRIED_AGAIN:
         # A machine that is busy elsewhere breaks tests that measure time: a second, quiet chance.
         _pytest(
-            [*command[:7], *suite.arguments[:-1], *verdict.failed],
+            [*command[:7], *_without_paths(suite), *_paths(suite, verdict.failed)],
             tests, variables(loop, count, again, extra), results / "log-again",
         )  # fmt: skip
         second = read_outcomes(again)
@@ -124,6 +125,16 @@ def _verdict(
         verdict.second_try = better
     verdict.seconds = time.monotonic() - began
     return verdict
+
+
+def _without_paths(suite: Suite) -> list[str]:
+    return list(suite.arguments[:-1])
+
+
+def _paths(suite: Suite, tests: Iterable[str]) -> list[str]:
+    """Tests as pytest takes them: ours are named from a folder below."""
+    folder = f"{suite.arguments[-1]}/" if suite.source == "." else ""
+    return [f"{folder}{test}" for test in tests]
 
 
 def _pytest(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:

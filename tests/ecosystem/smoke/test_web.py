@@ -71,6 +71,8 @@ def test_fastapi_and_websockets():
             assert (await client.get("/items/x")).status_code == 422
             assert (await client.get("/threads")).json() == {"thread": True}
             assert (await client.post("/later")).status_code == 200
+            while not ended:  # it runs once the answer is sent
+                await asyncio.sleep(0.01)
             assert ended == ["later"]
             async with websockets.connect(f"ws://127.0.0.1:{port}/echo") as socket:
                 for size in (1, 100, 70_000):
