@@ -47,8 +47,8 @@ def test_a_person_sees_figures_and_searches_lines(page: Page, tmp_path: Path) ->
     with running(server):
         with socket.create_connection(("127.0.0.1", server.port), 10) as peer:
             peer.sendall(b"first line\n<script>document.title='taken'</script>\nneedle in hay\n")
-            answers = peer.makefile("rb")
-            assert [answers.readline() for _ in range(3)] == [b"ok\n"] * 3
+            with peer.makefile("rb") as answers:
+                assert [answers.readline() for _ in range(3)] == [b"ok\n"] * 3
         page.goto(f"http://127.0.0.1:{server.http}/")
         expect(page.locator("#state")).to_have_text("all is well")
         expect(page.locator("#total")).to_have_text("3")
