@@ -77,7 +77,6 @@ from asyncio import (
     transports as transports,
     trsock as trsock,
     unix_events as unix_events,
-    wait as wait,
     wrap_future as wrap_future,
 )
 
@@ -150,7 +149,6 @@ __all__ = [
     "transports",
     "trsock",
     "unix_events",
-    "wait",
     "wrap_future",
 ]
 
