@@ -322,6 +322,29 @@ def test_eager_tasks(loop, classes):
     assert loop.run_until_complete(task) == "done"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+def test_what_eager_tasks_wait_for_wakes_them(loop, classes):
+    event: Any = rulip.Event() if isinstance(loop, rulip.Loop) else asyncio.Event()
+    sleep = rulip.sleep if isinstance(loop, rulip.Loop) else asyncio.sleep
+
+    async def waiting() -> str:
+        await sleep(0.001)
+        await event.wait()
+        return "woken"
+
+    async def main() -> None:
+        first = classes.Task(waiting(), loop=loop, eager_start=True)
+        second = classes.Task(event.wait(), loop=loop, eager_start=True)
+        await asyncio.sleep(0.01)
+        assert not first.done()
+        assert not second.done()
+        event.set()
+        assert await first == "woken"
+        assert await second is True
+
+    loop.run_until_complete(asyncio.wait_for(main(), 30))
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="3.12 brought it")
 def test_there_are_no_eager_tasks_yet(loop, classes):
     coroutine = asyncio.sleep(0)

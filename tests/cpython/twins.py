@@ -54,7 +54,9 @@ def _tasks(module: Any, task: Any, future: Any) -> None:
     }
     pure = {
         "all_tasks": staticmethod(getattr(stock_tasks, "_py_all_tasks", stock_tasks.all_tasks)),
-        "current_task": staticmethod(stock_tasks._py_current_task),
+        "current_task": staticmethod(
+            getattr(stock_tasks, "_py_current_task", stock_tasks.current_task)
+        ),
     }
     # Derived from the C cases: those hold the tests of native code's safety.
     _add(

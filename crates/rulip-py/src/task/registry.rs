@@ -144,5 +144,9 @@ pub(crate) fn current(loop_: &Ref<LoopState>) -> Res<Option<Ref<Task>>> {
             return Ok(None);
         }
     }
+    #[cfg(Py_3_14)]
+    if !imports::get().current_task.call1(loop_.as_obj())?.is(task.as_obj()) {
+        return Ok(None);
+    }
     Ok(Some(task))
 }
