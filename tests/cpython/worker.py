@@ -49,9 +49,19 @@ class Target:
 
 
 def install(target: Target) -> None:
-    """Make asyncio use the module's classes, as the module itself does."""
-    if not target.stdlib and hasattr(target.module, "install"):
+    """Make asyncio use the module's classes: by its own install(), if it has one."""
+    if target.stdlib:
+        return
+    if hasattr(target.module, "install"):
         target.module.install()
+        return
+    spaces = [m for name, m in sys.modules.items() if name.partition(".")[0] == "asyncio"]
+    for name in asyncio.__all__:
+        new, old = vars(target.module).get(name), getattr(asyncio, name)
+        if isinstance(new, type) and isinstance(old, type) and new is not old:
+            for space in spaces:
+                if vars(space).get(name) is old:
+                    setattr(space, name, new)
 
 
 def redirect(target: Target) -> None:

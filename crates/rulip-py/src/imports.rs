@@ -90,9 +90,6 @@ pub(crate) struct Imports {
     pub(crate) get_event_loop: Obj,
     /// The dict loop -> current task behind `asyncio.current_task()`, where it is one (to 3.13).
     pub(crate) current_tasks: Option<Obj>,
-    /// `_asyncio.current_task`, which asks the thread state.
-    #[cfg(Py_3_14)]
-    pub(crate) current_task: Obj,
     /// `asyncio.tasks._swap_current_task`, which eager tasks came with (3.12).
     pub(crate) swap_current_task: Option<Obj>,
     /// `asyncio.tasks._enter_task`, for native tasks on foreign loops; and its siblings.
@@ -235,8 +232,6 @@ impl Imports {
             main_thread: find(c"threading", "main_thread")?,
             get_event_loop: find(c"asyncio.events", "get_event_loop")?,
             current_tasks: optional("_current_tasks")?,
-            #[cfg(Py_3_14)]
-            current_task: find(c"_asyncio", "current_task")?,
             swap_current_task: optional("_swap_current_task")?,
             enter_task: find(c"asyncio.tasks", "_enter_task")?,
             leave_task: find(c"asyncio.tasks", "_leave_task")?,

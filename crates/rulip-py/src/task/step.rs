@@ -25,7 +25,7 @@ pub(crate) enum Inside {
     Nothing,
     /// A foreign loop's handle, or `_wakeup` run by a handle, has entered it already.
     Context,
-    /// It must be entered, inside whatever task runs now.
+    /// It is entered already, inside whatever task runs now.
     Another,
 }
 
@@ -105,8 +105,8 @@ fn run_foreign(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside)
 fn resume(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
     let context = task.context();
     let _entered = match inside {
-        Inside::Nothing | Inside::Another => Some(Entered::new(&context)?),
-        Inside::Context => None,
+        Inside::Nothing => Some(Entered::new(&context)?),
+        Inside::Context | Inside::Another => None,
     };
     match error {
         None => send::send_none(coro),
@@ -387,7 +387,18 @@ pub(super) fn start_eagerly(task: &Ref<Task>) -> Res<()> {
         Some(loop_) => registry::register(loop_, task),
         None => drop(imports::get().register_task.call1(task.as_obj())?),
     }
-    let result = run(task, loop_.as_ref(), &coro, None, Inside::Another);
+    let context = task.context();
+    let result = {
+        // A context that cannot be entered is the caller's mistake, and is told at once.
+        let _entered = match Entered::new(&context) {
+            Ok(entered) => entered,
+            Err(raised) => {
+                task.unregister();
+                return Err(raised);
+            }
+        };
+        run(task, loop_.as_ref(), &coro, None, Inside::Another)
+    };
     conclude(task, loop_.as_ref(), result)?;
     if task.future.is_done() {
         task.coro.set(None);
