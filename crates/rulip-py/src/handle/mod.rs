@@ -314,13 +314,7 @@ impl Handle {
     #[inline]
     pub(crate) fn run(this: &Ref<Self>) -> Res<()> {
         if this.as_obj().refcount() > 1 {
-            #[cfg(Py_3_14)]
-            if this.shared.get()
-                && let Some(shared) = Ref::<threadsafe::ThreadSafeHandle>::downcast(this.as_obj())
-            {
-                return threadsafe::ThreadSafeHandle::run(shared);
-            }
-            return Self::run_shared(this);
+            return Self::run_held(this);
         }
         // Only the queue knows it: nobody can cancel it meanwhile, so what it holds is used as it is.
         let (Some(callback), Some(context)) = (this.callback.take(), this.context.take()) else {
@@ -343,6 +337,18 @@ impl Handle {
                 Self::report(this, &callback, raised)
             }
         }
+    }
+
+    /// `_run()`, and whenever somebody else holds the handle. (A caller written in Python does, even
+    /// where the count is one: from 3.14 on it lends what its variables hold.)
+    fn run_held(this: &Ref<Self>) -> Res<()> {
+        #[cfg(Py_3_14)]
+        if this.shared.get()
+            && let Some(shared) = Ref::<threadsafe::ThreadSafeHandle>::downcast(this.as_obj())
+        {
+            return threadsafe::ThreadSafeHandle::run(shared);
+        }
+        Self::run_shared(this)
     }
 
     /// Somebody holds the handle, and may cancel it while it runs.

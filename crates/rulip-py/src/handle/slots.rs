@@ -39,7 +39,7 @@ pub(crate) fn build() -> Res<(Obj, Obj)> {
             Ok(this.context.get_or_none())
         }),
         noargs(c"_run", c"_run($self)\n--\n\nRun the callback now.", |this: &Ref<Handle>| {
-            Handle::run(this)?;
+            Handle::run_held(this)?;
             Ok(Obj::none())
         }),
     ])
