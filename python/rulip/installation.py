@@ -50,7 +50,8 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("asyncio.queues", "rulip._rulip", ("LifoQueue", "PriorityQueue", "Queue")),
     ("asyncio.unix_events", "rulip", ("EventLoop",)),
-    ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "eager_task_factory", "sleep")),
+    ("asyncio.tasks", "rulip._rulip", ("Task", "create_task", "sleep")),
+    ("asyncio.tasks", "rulip.task_factories", ("eager_task_factory",)),
 )
 
 _lock = threading.Lock()
