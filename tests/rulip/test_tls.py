@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import random
 import shutil
@@ -300,6 +301,33 @@ def test_a_peer_that_does_not_read_cannot_delay_the_end(run):
             transport.write(bytes(20_000_000))
             await peer.send_raw(peer.close_notify())
             assert isinstance(await within(protocol.lost), TimeoutError)
+
+    run(main())
+
+
+def test_the_context_is_the_connections_whoever_resumes_reading(run):
+    variable = contextvars.ContextVar("variable", default="connection")
+    seen = []
+
+    class Noting(Recorder):
+        def data_received(self, data):
+            seen.append(("data", variable.get()))
+            super().data_received(data)
+
+        def connection_lost(self, exc):
+            seen.append(("lost", variable.get()))
+            super().connection_lost(exc)
+
+    async def main():
+        async with tls_connection(Noting) as (transport, protocol, peer):
+            transport.pause_reading()
+            await peer.send_raw(peer.records(b"all") + peer.close_notify())
+            peer.sock.shutdown(socket.SHUT_WR)
+            variable.set("task")
+            await asyncio.sleep(0)
+            transport.resume_reading()
+            await end_of(transport, protocol)
+        assert seen == [("data", "connection"), ("lost", "connection")]
 
     run(main())
 

@@ -51,6 +51,12 @@ impl Ref<TlsProtocol> {
         }
     }
 
+    /// The context of the connection, where there is one.
+    pub(super) fn lower_context(&self) -> Option<Obj> {
+        let lower = self.lower.get()?;
+        Ref::<StreamTransport>::exact(&lower)?.context()
+    }
+
     /// Whether it is there and closing.
     pub(super) fn is_lower_closing(&self) -> Res<bool> {
         match self.lower.get() {

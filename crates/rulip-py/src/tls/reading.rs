@@ -139,8 +139,16 @@ impl Ref<TlsProtocol> {
 
     fn call_soon(&self, method: &str) -> Res<()> {
         let Some(loop_) = self.loop_.get() else { return Ok(()) };
+        let names = names::get();
         let callback = self.as_obj().attr(&value::str(method)?)?;
-        loop_.as_obj().method1(&names::get().call_soon, &callback).map(drop)
+        let Some(context) = self.lower_context() else {
+            return loop_.as_obj().method1(&names.call_soon, &callback).map(drop);
+        };
+        // Whoever resumes reading has a context of his own: the protocol is called in the connection's.
+        let named = value::dict()?;
+        value::dict_set(&named, &names.context, &context)?;
+        let call_soon = loop_.as_obj().attr(&names.call_soon)?;
+        call_soon.call_tuple(&value::tuple_of(&[callback])?, Some(&named)).map(drop)
     }
 
     // ---- flow control

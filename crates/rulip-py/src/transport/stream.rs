@@ -333,6 +333,11 @@ impl Ref<StreamTransport> {
         Ok(())
     }
 
+    /// The context that the protocol is called in; none once the connection is lost.
+    pub(crate) fn context(&self) -> Option<Obj> {
+        self.context.get()
+    }
+
     /// Calls into the protocol, in the connection's context.
     #[inline]
     pub(super) fn call_protocol(&self, f: impl FnOnce(&Obj) -> Res<Obj>) -> Res<Obj> {
