@@ -21,17 +21,17 @@ ECOSYSTEM = Path(__file__).parent / "ecosystem"
 def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The modules of tests/ecosystem, which is a folder of programs and no package."""
     monkeypatch.syspath_prepend(str(ECOSYSTEM))
+    import judging
     import suites
-    import verdict
 
     class Runner:
         load = staticmethod(suites.load)
-        judge = staticmethod(verdict.judge)
-        row = staticmethod(verdict.row)
-        read_outcomes = staticmethod(verdict.read_outcomes)
+        judge = staticmethod(judging.judge)
+        row = staticmethod(judging.row)
+        read_outcomes = staticmethod(judging.read_outcomes)
 
     yield Runner
-    for name in ("suites", "verdict"):
+    for name in ("suites", "judging"):
         sys.modules.pop(name, None)
 
 

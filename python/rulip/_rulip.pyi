@@ -288,16 +288,27 @@ class Task(Future[_T_co], asyncio.Task[_T_co]):  # type: ignore[misc, type-var]
     @property
     def _num_cancels_requested(self) -> int:
         """How many cancellations were requested and not taken back."""
-    def __init__(
-        self,
-        coro: _CoroutineLike[_T_co],
-        *,
-        loop: asyncio.AbstractEventLoop | None = None,
-        name: object = None,
-        context: Context | None = None,
-        eager_start: bool = False,
-    ) -> None:
-        """Schedule the coroutine's first step, or run it at once with eager_start."""
+    if sys.version_info >= (3, 12):
+        def __init__(
+            self,
+            coro: _CoroutineLike[_T_co],
+            *,
+            loop: asyncio.AbstractEventLoop | None = None,
+            name: object = None,
+            context: Context | None = None,
+            eager_start: bool = False,
+        ) -> None:
+            """Schedule the coroutine's first step, or run it at once with eager_start."""
+    else:
+        def __init__(
+            self,
+            coro: _CoroutineLike[_T_co],
+            *,
+            loop: asyncio.AbstractEventLoop | None = None,
+            name: object = None,
+            context: Context | None = None,
+        ) -> None:
+            """Schedule the coroutine's first step."""
     def __del__(self) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def cancel(self, msg: Any | None = None) -> bool:

@@ -4,7 +4,7 @@
     run.py [SUITE ...] [--loop rulip --loop install --loop asyncio] [-n 2]
 
 Lives here: the command line and the running. Does not live here: which suites (suites.toml), what
-their outcomes mean (verdict.py).
+their outcomes mean (judging.py).
 Thread: the main one; the suites are processes of their own.
 Invariant: exit status 0 means that every suite ran, on the loop asked for, and each failure has a
 reason in suites.toml.
@@ -24,7 +24,7 @@ from pathlib import Path
 from environment import Unavailable, prepare_environment, prepare_tests, variables
 from servers import NAMED, MissingServer
 from suites import LOOPS, Suite, load
-from verdict import HEADER, Verdict, judge, read_outcomes, row
+from judging import HEADER, Verdict, judge, read_outcomes, row
 
 LIMIT = 7200.0  # seconds for a suite
 MOST_TRIED_AGAIN = 60

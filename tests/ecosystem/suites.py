@@ -1,6 +1,6 @@
 """Which suites there are: suites.toml, read and checked.
 
-Lives here: the data. Does not live here: environments (environment.py), verdicts (verdict.py).
+Lives here: the data. Does not live here: environments (environment.py), verdicts (judging.py).
 Thread: any. Invariant: every exception from "all tests pass" carries a reason.
 """
 

@@ -342,7 +342,16 @@ def test_odd_arguments_to_everything():
     )
 
 
-@pytest.mark.parametrize("name", ["create_task", "gather", "sleep", "timeout", "wait_for"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("create_task", "gather", "sleep", "timeout"),
+        pytest.param(
+            "wait_for",
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio's own until 3.12"),
+        ),
+    ],
+)
 def test_functions_say_where_they_are_from(name):
     function = getattr(rulip, name)
     assert (function.__module__, function.__qualname__) == ("rulip", name)
