@@ -22,9 +22,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from environment import Unavailable, prepare_environment, prepare_tests, variables
+from judging import HEADER, Verdict, judge, read_outcomes, row
 from servers import NAMED, MissingServer
 from suites import LOOPS, Suite, load
-from judging import HEADER, Verdict, judge, read_outcomes, row
 
 LIMIT = 7200.0  # seconds for a suite
 MOST_TRIED_AGAIN = 60
