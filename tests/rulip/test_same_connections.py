@@ -11,18 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import random
 import socket
 import struct
+import termios
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.loopback import spin, tcp_sockets, unix_sockets
+from tests.loopback import PATIENCE, spin, tcp_sockets, unix_sockets
 
 import rulip
 
 STEPS = 25
+#: Where `struct tcp_info` has the bytes that have come, and its states in which the peer has ended.
+TCP_INFO_BYTES_RECEIVED = 128
+PEER_ENDED = {6, 7, 8, 9, 11}  # TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
 class Dealings:
@@ -76,16 +82,35 @@ class Dealings:
     def rest(self) -> None:
         """Until nothing moves any more."""
         quiet = 0
+        deadline = time.monotonic() + PATIENCE
         while quiet < 4:
+            assert time.monotonic() < deadline, "it never comes to rest"
             before = len(self.trace), self.trace[-1:], self.transport.get_write_buffer_size()
             spin(self.loop)
             after = len(self.trace), self.trace[-1:], self.transport.get_write_buffer_size()
-            quiet = quiet + 1 if before == after else 0
+            quiet = quiet + 1 if before == after and self.has_arrived() else 0
+
+    def has_arrived(self) -> bool:
+        """Whether the peer's bytes and end are at our socket: a busy kernel takes its time."""
+        if not self.tcp or self.sock.fileno() < 0:
+            return True
+        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        (arrived,) = struct.unpack_from("Q", info, TCP_INFO_BYTES_RECEIVED)
+        peer_ended = info[0] in PEER_ENDED
+        # What was on its way when a reset overtook it never comes.
+        return peer_ended or (arrived >= self.sent and not self.peer_is_over)
+
+    def is_under_way(self) -> bool:
+        """Whether the peer has more to read than is there yet."""
+        if self.sock.fileno() < 0:
+            return not self.ended
+        (unacknowledged,) = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4)))
+        return bool(unacknowledged)
 
     def run(self) -> list[Any]:
         create: Any = self.loop.create_connection if self.tcp else self.loop.create_unix_connection
         self.transport, _ = self.loop.run_until_complete(create(self.protocol, sock=self.near))
-        sock = self.transport.get_extra_info("socket")
+        sock = self.sock = self.transport.get_extra_info("socket")
         for _ in range(STEPS):
             if self.lost:
                 break  # asyncio trips over its own end in several ways then
@@ -109,6 +134,8 @@ class Dealings:
         self.rest()
         return self.trace
 
+    sent = 0  # by the peer
+    peer_is_over = False
     gone = False
     lossy = False
     lost = False
@@ -206,18 +233,24 @@ def sets_limits(dealings: Dealings) -> Any:
 
 
 def sends(dealings: Dealings) -> int:
-    return dealings.far.send(b"s" * dealings.pick.randrange(1, 3000))
+    count = dealings.far.send(b"s" * dealings.pick.randrange(1, 3000))
+    dealings.sent += count
+    return count
 
 
 def drains(dealings: Dealings) -> None:
     """Read all that comes until nothing does."""
     idle = 0
+    deadline = time.monotonic() + PATIENCE
     while idle < 4 and not dealings.ended:
+        assert time.monotonic() < deadline, "it never comes to an end"
         try:
             data = dealings.far.recv(1 << 20)
         except BlockingIOError:
-            spin(dealings.loop) if not dealings.loop.is_running() else None
-            idle += 1
+            if dealings.tcp:
+                dealings.far.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            spin(dealings.loop)
+            idle = 0 if dealings.is_under_way() else idle + 1
         except OSError:
             dealings.lossy = dealings.ended = True
         else:
@@ -228,15 +261,16 @@ def drains(dealings: Dealings) -> None:
 
 def ends(dealings: Dealings) -> None:
     dealings.far.shutdown(socket.SHUT_WR)
+    dealings.peer_is_over = True
 
 
 def hangs_up(dealings: Dealings) -> None:
-    dealings.gone = dealings.lossy = True
+    dealings.gone = dealings.lossy = dealings.peer_is_over = True
     dealings.far.close()
 
 
 def resets(dealings: Dealings) -> None:
-    dealings.gone = dealings.lossy = True
+    dealings.gone = dealings.lossy = dealings.peer_is_over = True
     with contextlib.suppress(OSError):
         dealings.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     dealings.far.close()
