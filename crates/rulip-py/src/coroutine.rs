@@ -17,19 +17,29 @@ use crate::imports;
 
 /// A native coroutine.
 pub(crate) trait Coroutine: Awaitable {
-    /// `throw(exc)`.
-    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step>;
-
-    /// `close()`.
-    fn close(this: &Ref<Self>) -> Res<()>;
-
     /// Its qualified name.
     fn name(&self) -> &'static CStr;
 
-    /// What it awaits.
-    fn awaited(&self) -> Option<Obj>;
+    /// At its end, whichever that was.
+    fn is_spent(&self) -> bool;
 
-    fn is_running(&self) -> bool;
+    /// `close()`: it lets go of what it waits for, and is at its end.
+    fn close(this: &Ref<Self>) -> Res<()>;
+
+    /// `throw(exc)` before its end.
+    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step> {
+        Self::close(this)?;
+        Err(Raised::restore(exc.clone()))
+    }
+
+    /// What it awaits.
+    fn awaited(&self) -> Option<Obj> {
+        None
+    }
+
+    fn is_running(&self) -> bool {
+        false
+    }
 }
 
 /// Adds the face to a type.
@@ -46,7 +56,13 @@ pub(crate) fn faced<T: Coroutine>(spec: TypeSpec) -> TypeSpec {
             fast(
                 c"throw",
                 c"Raise the exception at the await.",
-                |this: &Ref<T>, args: &Args<'_>| handed_on(T::throw(this, &thrown(args).take())),
+                |this: &Ref<T>, args: &Args<'_>| {
+                    let exc = thrown(args).take();
+                    if this.is_spent() {
+                        return Err(reused());
+                    }
+                    handed_on(T::throw(this, &exc))
+                },
             ),
             noargs(c"close", c"End it.", |this: &Ref<T>| {
                 T::close(this)?;

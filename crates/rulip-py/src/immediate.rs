@@ -13,7 +13,7 @@ use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::{Obj, Raised, Ref, Res, Slot};
+use crate::ffi::{Obj, Ref, Res, Slot};
 
 /// What is to be done, and with what: the object entered or left, and an exception's type and value.
 pub(crate) type Work = fn(&Obj, Option<&Obj>, Option<&Obj>) -> Res<Obj>;
@@ -80,12 +80,6 @@ impl Immediate {
         };
         Ref::new(body).map(Ref::into_obj)
     }
-
-    /// Thrown into, or closed.
-    fn abandon(&self) {
-        self.work.set(None);
-        drop((self.subject.take(), self.exc_type.take(), self.exc.take()));
-    }
 }
 
 impl Awaitable for Immediate {
@@ -108,26 +102,19 @@ pub(crate) fn exception_given(args: &Args<'_>) -> Res<[Option<Obj>; 2]> {
 }
 
 impl Coroutine for Immediate {
-    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step> {
-        this.abandon();
-        Err(Raised::restore(exc.clone()))
-    }
-
-    fn close(this: &Ref<Self>) -> Res<()> {
-        this.abandon();
-        Ok(())
-    }
-
     fn name(&self) -> &'static CStr {
         self.name
     }
 
-    fn awaited(&self) -> Option<Obj> {
-        None
+    fn is_spent(&self) -> bool {
+        self.work.get().is_none()
     }
 
-    fn is_running(&self) -> bool {
-        false
+    /// Nothing was begun.
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.work.set(None);
+        drop((this.subject.take(), this.exc_type.take(), this.exc.take()));
+        Ok(())
     }
 }
 

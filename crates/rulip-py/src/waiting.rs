@@ -387,6 +387,10 @@ impl Coroutine for Wait {
         c"wait"
     }
 
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+
     fn awaited(&self) -> Option<Obj> {
         self.awaited.get()
     }

@@ -77,31 +77,15 @@ const INSIDE: u32 = 2;
 const ELSEWHERE: u32 = 3;
 
 static WAITING: Operation =
-    Operation { owner: &TYPE, name: c"wait", qualname: c"Barrier.wait", resume: Barrier::waiting };
-static ENTERING: Operation = Operation {
-    owner: &TYPE,
-    name: c"__aenter__",
-    qualname: c"Barrier.__aenter__",
-    resume: Barrier::waiting,
-};
-static LEAVING: Operation = Operation {
-    owner: &TYPE,
-    name: c"__aexit__",
-    qualname: c"Barrier.__aexit__",
-    resume: Barrier::leaving,
-};
-static RESETTING: Operation = Operation {
-    owner: &TYPE,
-    name: c"reset",
-    qualname: c"Barrier.reset",
-    resume: Barrier::changing,
-};
-static ABORTING: Operation = Operation {
-    owner: &TYPE,
-    name: c"abort",
-    qualname: c"Barrier.abort",
-    resume: Barrier::changing,
-};
+    Operation { owner: &TYPE, name: c"Barrier.wait", resume: Barrier::waiting };
+static ENTERING: Operation =
+    Operation { owner: &TYPE, name: c"Barrier.__aenter__", resume: Barrier::waiting };
+static LEAVING: Operation =
+    Operation { owner: &TYPE, name: c"Barrier.__aexit__", resume: Barrier::leaving };
+static RESETTING: Operation =
+    Operation { owner: &TYPE, name: c"Barrier.reset", resume: Barrier::changing };
+static ABORTING: Operation =
+    Operation { owner: &TYPE, name: c"Barrier.abort", resume: Barrier::changing };
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

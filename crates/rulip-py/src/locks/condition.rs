@@ -45,30 +45,17 @@ const NOTIFY: u32 = 1 << 5;
 /// Phase of a wait: notified or not, it wants the lock again.
 const REACQUIRING: u32 = 1;
 
-static WAITING: Operation = Operation {
-    owner: &TYPE,
-    name: c"wait",
-    qualname: c"Condition.wait",
-    resume: Condition::waiting,
-};
-static WAITING_FOR: Operation = Operation {
-    owner: &TYPE,
-    name: c"wait_for",
-    qualname: c"Condition.wait_for",
-    resume: Condition::waiting_for,
-};
+static WAITING: Operation =
+    Operation { owner: &TYPE, name: c"Condition.wait", resume: Condition::waiting };
+static WAITING_FOR: Operation =
+    Operation { owner: &TYPE, name: c"Condition.wait_for", resume: Condition::waiting_for };
 static ENTERING: Operation = Operation {
     owner: &TYPE,
-    name: c"__aenter__",
-    qualname: c"_ContextManagerMixin.__aenter__",
+    name: c"_ContextManagerMixin.__aenter__",
     resume: Condition::entering,
 };
-static LEAVING: Operation = Operation {
-    owner: &TYPE,
-    name: c"__aexit__",
-    qualname: c"_ContextManagerMixin.__aexit__",
-    resume: Condition::leaving,
-};
+static LEAVING: Operation =
+    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aexit__", resume: Condition::leaving };
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

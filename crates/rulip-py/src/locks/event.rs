@@ -31,8 +31,7 @@ static TYPE: TypeCell = TypeCell::new();
 static PUBLIC: TypeCell = TypeCell::new();
 static OVERRIDABLE: Attached<Overridable> = Attached::new();
 
-static WAITING: Operation =
-    Operation { owner: &TYPE, name: c"wait", qualname: c"Event.wait", resume: Event::waiting };
+static WAITING: Operation = Operation { owner: &TYPE, name: c"Event.wait", resume: Event::waiting };
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

@@ -42,24 +42,12 @@ const WAKE_UP_FIRST: u32 = 1 << 3;
 /// Phase of a waiter: it awaits somebody else's `acquire()`.
 const ELSEWHERE: u32 = 1;
 
-static ACQUIRING: Operation = Operation {
-    owner: &TYPE,
-    name: c"acquire",
-    qualname: c"Lock.acquire",
-    resume: Lock::acquiring,
-};
-static ENTERING: Operation = Operation {
-    owner: &TYPE,
-    name: c"__aenter__",
-    qualname: c"_ContextManagerMixin.__aenter__",
-    resume: Lock::acquiring,
-};
-static LEAVING: Operation = Operation {
-    owner: &TYPE,
-    name: c"__aexit__",
-    qualname: c"_ContextManagerMixin.__aexit__",
-    resume: Lock::leaving,
-};
+static ACQUIRING: Operation =
+    Operation { owner: &TYPE, name: c"Lock.acquire", resume: Lock::acquiring };
+static ENTERING: Operation =
+    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aenter__", resume: Lock::acquiring };
+static LEAVING: Operation =
+    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aexit__", resume: Lock::leaving };
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

@@ -49,24 +49,15 @@ const WAKE_UP_NEXT: u32 = 1 << 4;
 /// Phase of a waiter: it awaits somebody else's `acquire()`.
 const ELSEWHERE: u32 = 1;
 
-static ACQUIRING: Operation = Operation {
-    owner: &TYPE,
-    name: c"acquire",
-    qualname: c"Semaphore.acquire",
-    resume: Semaphore::acquiring,
-};
+static ACQUIRING: Operation =
+    Operation { owner: &TYPE, name: c"Semaphore.acquire", resume: Semaphore::acquiring };
 static ENTERING: Operation = Operation {
     owner: &TYPE,
-    name: c"__aenter__",
-    qualname: c"_ContextManagerMixin.__aenter__",
+    name: c"_ContextManagerMixin.__aenter__",
     resume: Semaphore::acquiring,
 };
-static LEAVING: Operation = Operation {
-    owner: &TYPE,
-    name: c"__aexit__",
-    qualname: c"_ContextManagerMixin.__aexit__",
-    resume: Semaphore::leaving,
-};
+static LEAVING: Operation =
+    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aexit__", resume: Semaphore::leaving };
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

@@ -14,12 +14,9 @@ use crate::names;
 use crate::task::waiter::slots::{coroutine, owner};
 use crate::task::waiter::{Operation, Resumed, Waiter};
 
-static PUTTING: Operation =
-    Operation { owner: &super::TYPE, name: c"put", qualname: c"Queue.put", resume: putting };
-static GETTING: Operation =
-    Operation { owner: &super::TYPE, name: c"get", qualname: c"Queue.get", resume: getting };
-static JOINING: Operation =
-    Operation { owner: &super::TYPE, name: c"join", qualname: c"Queue.join", resume: joining };
+static PUTTING: Operation = Operation { owner: &super::TYPE, name: c"Queue.put", resume: putting };
+static GETTING: Operation = Operation { owner: &super::TYPE, name: c"Queue.get", resume: getting };
+static JOINING: Operation = Operation { owner: &super::TYPE, name: c"Queue.join", resume: joining };
 
 /// `queue.put(item)`.
 #[inline]

@@ -10,19 +10,16 @@
 //! Owner thread. Invariant: a future that it yielded leaves the protocol's list with it.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use super::protocol::StreamProtocol;
-use super::read::warn_unawaited;
 use super::writer::Writer;
-use crate::ffi::arguments::Args;
+use crate::coroutine::{self, Coroutine};
 use crate::ffi::native::{Native, TypeCell};
-use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::future::iter::thrown;
 use crate::names;
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -74,13 +71,14 @@ unsafe impl Native for Drain {
     }
 
     fn finalize(this: &Ref<Self>) {
-        let ended = match this.state.replace(State::Spent) {
-            State::New => warn_unawaited(this.qualified_name()),
-            State::Waiting => this.leave(),
-            State::Yielded | State::Spent => Ok(()),
-        };
-        if let Err(raised) = ended {
-            raised.write_unraisable(this.as_obj());
+        match this.state.replace(State::Spent) {
+            State::New => coroutine::never_awaited(this),
+            State::Waiting => {
+                if let Err(raised) = this.leave() {
+                    raised.write_unraisable(this.as_obj());
+                }
+            }
+            State::Yielded | State::Spent => {}
         }
     }
 }
@@ -106,10 +104,6 @@ impl Drain {
             state: Cell::new(State::New),
         })
         .map(Ref::into_obj)
-    }
-
-    fn qualified_name(&self) -> &'static str {
-        if self.writer.is_set() { "StreamWriter.drain" } else { "FlowControlMixin._drain_helper" }
     }
 
     fn begin(this: &Ref<Self>) -> Res<Step> {
@@ -175,52 +169,33 @@ impl Awaitable for Drain {
             State::New => Self::begin(this),
             State::Yielded => Self::await_room(this),
             State::Waiting => Self::resume(this),
-            State::Spent => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+            State::Spent => Err(coroutine::reused()),
         }
     }
 }
 
+impl Coroutine for Drain {
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.abandon()
+    }
+
+    fn name(&self) -> &'static CStr {
+        if self.writer.is_set() { c"StreamWriter.drain" } else { c"FlowControlMixin._drain_helper" }
+    }
+
+    fn awaited(&self) -> Option<Obj> {
+        self.future.get()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    TypeSpec::new::<Drain>(
+    coroutine::faced::<Drain>(TypeSpec::new::<Drain>(
         c"rulip._rulip.StreamDrain",
         c"What StreamWriter.drain() returns: a coroutine.",
-    )
-    .not_callable()
-    .slot(pyo3::ffi::Py_am_await, unary(|this: &Ref<Drain>| Ok(this.to_obj())))
-    .slot(pyo3::ffi::Py_tp_iter, unary(|this: &Ref<Drain>| Ok(this.to_obj())))
-    .slot(pyo3::ffi::Py_tp_iternext, send::iternext_slot::<Drain>())
-    .slot(pyo3::ffi::Py_am_send, send::send_slot::<Drain>())
-    .methods([
-        onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Drain>, _: &Obj| {
-            match Drain::poll(this)? {
-                Step::Yield(obj) => Ok(obj),
-                Step::Return(value) => Err(send::stop_iteration(value)),
-            }
-        }),
-        fast(
-            c"throw",
-            c"Raise the exception at the await.",
-            |this: &Ref<Drain>, args: &Args<'_>| {
-                let exc = thrown(args).take();
-                this.abandon()?;
-                Err(Raised::restore(exc))
-            },
-        ),
-        noargs(c"close", c"End it.", |this: &Ref<Drain>| this.abandon().map(|()| Obj::none())),
-    ])
-    .attributes([
-        getter(c"__name__", c"The method.", |this: &Ref<Drain>| {
-            let name = this.qualified_name();
-            value::str(name.rsplit('.').next().unwrap_or(name))
-        }),
-        getter(c"__qualname__", c"The method, with its class.", |this: &Ref<Drain>| {
-            value::str(this.qualified_name())
-        }),
-        getter(c"cr_await", c"What it waits for.", |this: &Ref<Drain>| {
-            Ok(this.future.get_or_none())
-        }),
-        getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Drain>| Ok(Obj::none())),
-        getter(c"cr_running", c"Whether it runs.", |_: &Ref<Drain>| Ok(Obj::bool(false))),
-    ])
+    ))
     .build(Drain::type_cell())
 }

@@ -18,16 +18,14 @@ use std::rc::Rc;
 use super::reader::{Reader, Want};
 use super::reading::Round;
 use super::scan::Separators;
-use crate::ffi::arguments::Args;
+use crate::coroutine::{self, Coroutine};
 use crate::ffi::native::{Native, TypeCell};
-use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::future::Future;
-use crate::future::iter::thrown;
-use crate::{imports, names};
+use crate::names;
 
 /// Which method was called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -45,12 +43,12 @@ pub(super) enum Call {
 impl Call {
     fn name(self) -> &'static CStr {
         match self {
-            Self::Line => c"readline",
-            Self::Until => c"readuntil",
-            Self::Exactly => c"readexactly",
-            Self::Read => c"read",
-            Self::Next => c"__anext__",
-            Self::Data => c"_wait_for_data",
+            Self::Line => c"StreamReader.readline",
+            Self::Until => c"StreamReader.readuntil",
+            Self::Exactly => c"StreamReader.readexactly",
+            Self::Read => c"StreamReader.read",
+            Self::Next => c"StreamReader.__anext__",
+            Self::Data => c"StreamReader._wait_for_data",
         }
     }
 
@@ -120,22 +118,12 @@ unsafe impl Native for Read {
         match this.state.get() {
             State::New => {
                 this.state.set(State::Spent);
-                let name = this.call.name().to_string_lossy();
-                if let Err(raised) = warn_unawaited(&format!("StreamReader.{name}")) {
-                    raised.write_unraisable(this.as_obj());
-                }
+                coroutine::never_awaited(this);
             }
             State::Waiting => this.abandon(),
             State::Spent => {}
         }
     }
-}
-
-/// What Python says of a coroutine that nobody awaited.
-pub(super) fn warn_unawaited(name: &str) -> Res<()> {
-    let text = value::str(&format!("coroutine '{name}' was never awaited"))?;
-    let category = crate::task::builtin("RuntimeWarning")?;
-    imports::get().warn.call(&[&text, &category]).map(drop)
 }
 
 impl Read {
@@ -343,7 +331,7 @@ impl Awaitable for Read {
     fn poll(this: &Ref<Self>) -> Res<Step> {
         let state = this.state.get();
         if state == State::Spent {
-            return Err(Raised::runtime_error("cannot reuse already awaited coroutine"));
+            return Err(coroutine::reused());
         }
         let Some(reader) = this.reader.get() else { return Ok(Step::Return(Obj::none())) };
         // Unless it waits, now or again.
@@ -355,47 +343,29 @@ impl Awaitable for Read {
     }
 }
 
+impl Coroutine for Read {
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.abandon();
+        Ok(())
+    }
+
+    fn name(&self) -> &'static CStr {
+        self.call.name()
+    }
+
+    fn awaited(&self) -> Option<Obj> {
+        self.future.get()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    TypeSpec::new::<Read>(
+    coroutine::faced::<Read>(TypeSpec::new::<Read>(
         c"rulip._rulip.StreamRead",
         c"What a StreamReader's read methods return: a coroutine.",
-    )
-    .not_callable()
-    .slot(pyo3::ffi::Py_am_await, unary(|this: &Ref<Read>| Ok(this.to_obj())))
-    .slot(pyo3::ffi::Py_tp_iter, unary(|this: &Ref<Read>| Ok(this.to_obj())))
-    .slot(pyo3::ffi::Py_tp_iternext, send::iternext_slot::<Read>())
-    .slot(pyo3::ffi::Py_am_send, send::send_slot::<Read>())
-    .methods([
-        onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Read>, _: &Obj| {
-            match Read::poll(this)? {
-                Step::Yield(obj) => Ok(obj),
-                Step::Return(value) => Err(send::stop_iteration(value)),
-            }
-        }),
-        fast(
-            c"throw",
-            c"Raise the exception at the await.",
-            |this: &Ref<Read>, args: &Args<'_>| {
-                let exc = thrown(args).take();
-                this.abandon();
-                Err(Raised::restore(exc))
-            },
-        ),
-        noargs(c"close", c"End it.", |this: &Ref<Read>| {
-            this.abandon();
-            Ok(Obj::none())
-        }),
-    ])
-    .attributes([
-        getter(c"__name__", c"The method.", |this: &Ref<Read>| value::interned(this.call.name())),
-        getter(c"__qualname__", c"The method, with its class.", |this: &Ref<Read>| {
-            value::str(&format!("StreamReader.{}", this.call.name().to_string_lossy()))
-        }),
-        getter(c"cr_await", c"What it waits for.", |this: &Ref<Read>| {
-            Ok(this.future.get_or_none())
-        }),
-        getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Read>| Ok(Obj::none())),
-        getter(c"cr_running", c"Whether it runs.", |_: &Ref<Read>| Ok(Obj::bool(false))),
-    ])
+    ))
     .build(Read::type_cell())
 }

@@ -15,19 +15,19 @@
 //! | spent | awaited to its end, thrown into, or closed |
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use rulip_engine::{Deadline, TimerKey};
 
 use super::{Task, registry};
+use crate::coroutine::{self, Coroutine};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
-use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
+use crate::ffi::trampoline::fast;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::future::iter::thrown;
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
 use crate::names;
@@ -98,13 +98,7 @@ unsafe impl Native for Sleep {
 
     fn finalize(this: &Ref<Self>) {
         if this.state.replace(State::Spent) == State::New {
-            let warned = value::str("coroutine 'sleep' was never awaited").and_then(|text| {
-                let category = super::builtin("RuntimeWarning")?;
-                imports::get().warn.call(&[&text, &category])
-            });
-            if let Err(raised) = warned {
-                raised.write_unraisable(this.as_obj());
-            }
+            coroutine::never_awaited(this);
         }
     }
 }
@@ -272,7 +266,7 @@ impl Awaitable for Sleep {
             }
             State::Delegated => Self::finish_delegated(this),
             State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),
-            State::Spent => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+            State::Spent => Err(coroutine::reused()),
         }
     }
 }
@@ -296,44 +290,28 @@ pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
     Ok(this.into_obj())
 }
 
+impl Coroutine for Sleep {
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.abandon();
+        Ok(())
+    }
+
+    fn name(&self) -> &'static CStr {
+        c"sleep"
+    }
+
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    TypeSpec::new::<Sleep>(c"rulip._rulip.Sleep", c"What sleep() returns: a coroutine.")
-        .not_callable()
-        .slot(pyo3::ffi::Py_am_await, unary(|this: &Ref<Sleep>| Ok(this.to_obj())))
-        .slot(pyo3::ffi::Py_tp_iter, unary(|this: &Ref<Sleep>| Ok(this.to_obj())))
-        .slot(pyo3::ffi::Py_tp_iternext, send::iternext_slot::<Sleep>())
-        .slot(pyo3::ffi::Py_am_send, send::send_slot::<Sleep>())
-        .methods([
-            onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Sleep>, _: &Obj| {
-                match Sleep::poll(this)? {
-                    Step::Yield(obj) => Ok(obj),
-                    Step::Return(value) => Err(send::stop_iteration(value)),
-                }
-            }),
-            fast(
-                c"throw",
-                c"Raise the exception at the await.",
-                |this: &Ref<Sleep>, args: &Args<'_>| {
-                    let raised = thrown(args);
-                    let saved = raised.take();
-                    this.abandon();
-                    Err(Raised::restore(saved))
-                },
-            ),
-            noargs(c"close", c"End it.", |this: &Ref<Sleep>| {
-                this.abandon();
-                Ok(Obj::none())
-            }),
-            fast(c"cancel", c"Cancel the wait.", |this: &Ref<Sleep>, args: &Args<'_>| {
-                Ok(Obj::bool(this.cancel(crate::future::slots::cancel_message(args)?)))
-            }),
-        ])
-        .attributes([
-            getter(c"__name__", c"sleep", |_: &Ref<Sleep>| value::interned(c"sleep")),
-            getter(c"__qualname__", c"sleep", |_: &Ref<Sleep>| value::interned(c"sleep")),
-            getter(c"cr_await", c"What it waits for.", |_: &Ref<Sleep>| Ok(Obj::none())),
-            getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Sleep>| Ok(Obj::none())),
-            getter(c"cr_running", c"Whether it runs.", |_: &Ref<Sleep>| Ok(Obj::bool(false))),
-        ])
-        .build(Sleep::type_cell())
+    coroutine::faced::<Sleep>(TypeSpec::new::<Sleep>(
+        c"rulip._rulip.Sleep",
+        c"What sleep() returns: a coroutine.",
+    ))
+    .methods([fast(c"cancel", c"Cancel the wait.", |this: &Ref<Sleep>, args: &Args<'_>| {
+        Ok(Obj::bool(this.cancel(crate::future::slots::cancel_message(args)?)))
+    })])
+    .build(Sleep::type_cell())
 }

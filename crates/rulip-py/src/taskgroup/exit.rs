@@ -357,6 +357,10 @@ impl Coroutine for Exit {
         c"TaskGroup.__aexit__"
     }
 
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+
     fn awaited(&self) -> Option<Obj> {
         self.awaited.get()
     }

@@ -275,6 +275,10 @@ impl Coroutine for WaitFor {
         c"wait_for"
     }
 
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+
     fn awaited(&self) -> Option<Obj> {
         let began = matches!(self.state.get(), State::Suspended | State::Busy);
         self.awaited.get().filter(|_| began)

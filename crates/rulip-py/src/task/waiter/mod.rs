@@ -25,10 +25,11 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
 use super::{Task, builtin, registry};
+use crate::coroutine;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
-use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
+use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot};
 use crate::loop_state::{Job, LoopState};
 use crate::{event_loop, imports, names};
 
@@ -36,8 +37,8 @@ use crate::{event_loop, imports, names};
 pub(crate) struct Operation {
     /// The type of the primitive.
     pub(crate) owner: &'static TypeCell,
+    /// Qualified.
     pub(crate) name: &'static CStr,
-    pub(crate) qualname: &'static CStr,
     pub(crate) resume: fn(&Ref<Waiter>, Resumed) -> Res<Step>,
 }
 
@@ -124,14 +125,18 @@ unsafe impl Native for Waiter {
     }
 
     fn finalize(this: &Ref<Self>) {
-        let ended = match this.state.get() {
-            State::New => this.warn_unawaited(),
-            State::Spent | State::Running => Ok(Obj::none()),
+        match this.state.get() {
+            State::New => {
+                this.state.set(State::Spent);
+                coroutine::never_awaited(this);
+            }
+            State::Spent | State::Running => {}
             // Nobody is left to go on with it: it hands on what it has been given.
-            _ => this.close(),
-        };
-        if let Err(raised) = ended {
-            raised.write_unraisable(this.as_obj());
+            _ => {
+                if let Err(raised) = this.close() {
+                    raised.write_unraisable(this.as_obj());
+                }
+            }
         }
     }
 }
@@ -242,14 +247,6 @@ impl Waiter {
 }
 
 impl Ref<Waiter> {
-    #[cold]
-    fn warn_unawaited(&self) -> Res<Obj> {
-        self.state.set(State::Spent);
-        let name = self.operation.get().qualname.to_string_lossy();
-        let text = value::str(&format!("coroutine '{name}' was never awaited"))?;
-        imports::get().warn.call(&[&text, &builtin("RuntimeWarning")?])
-    }
-
     /// Wakes it; only while it is not done. A future in its place gets the result.
     #[inline]
     pub(crate) fn wake(&self, result: fn() -> Obj) -> Res<()> {
@@ -367,8 +364,8 @@ impl Ref<Waiter> {
                 self.advance(Resumed::Failed(error))
             }
             State::Nested => self.throw_into(error),
-            State::Running => Err(Raised::value_error("coroutine already executing")),
-            State::Spent => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+            State::Running => Err(coroutine::busy()),
+            State::Spent => Err(coroutine::reused()),
         }
     }
 
@@ -392,22 +389,22 @@ impl Ref<Waiter> {
     }
 
     /// `close()`.
-    fn close(&self) -> Res<Obj> {
+    fn close(&self) -> Res<()> {
         match self.state.get() {
             State::New => {
                 self.state.set(State::Spent);
-                return Ok(Obj::none());
+                return Ok(());
             }
-            State::Spent => return Ok(Obj::none()),
+            State::Spent => return Ok(()),
             _ => {}
         }
         let class = builtin("GeneratorExit")?;
         match self.throw(class.call0()?) {
             Ok(Step::Yield(_)) => Err(Raised::runtime_error("coroutine ignored GeneratorExit")),
-            Ok(Step::Return(_)) => Ok(Obj::none()),
+            Ok(Step::Return(_)) => Ok(()),
             Err(raised) if raised.matches(&class) => {
                 raised.clear();
-                Ok(Obj::none())
+                Ok(())
             }
             Err(raised) => Err(raised),
         }
@@ -458,8 +455,8 @@ impl Awaitable for Waiter {
                 this.go_on(awaited)
             }
             State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),
-            State::Running => Err(Raised::value_error("coroutine already executing")),
-            State::Spent => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+            State::Running => Err(coroutine::busy()),
+            State::Spent => Err(coroutine::reused()),
         }
     }
 }

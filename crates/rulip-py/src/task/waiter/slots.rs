@@ -1,15 +1,16 @@
 //! The Python face of `Waiter`, and whose it is.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 
 use super::{Operation, State, Waiter};
+use crate::coroutine::{self, Coroutine};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::Native;
-use crate::ffi::send::{self, Awaitable, Step};
+use crate::ffi::send::Step;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, getter, noargs, onearg, unary};
+use crate::ffi::trampoline::{fast, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::future::iter::thrown;
 use crate::future::slots::cancel_message;
 
 /// A coroutine of an operation that has not begun.
@@ -46,27 +47,41 @@ pub(crate) fn owner<T: Native>(waiter: &Waiter) -> Res<Ref<T>> {
             // ever replaced.
             Ok(unsafe { Ref::from_obj_unchecked(owner) })
         }
-        _ => Err(Raised::runtime_error("cannot reuse already awaited coroutine")),
+        _ => Err(coroutine::reused()),
     }
 }
 
-fn sent(step: Step) -> Res<Obj> {
-    match step {
-        Step::Yield(obj) => Ok(obj),
-        Step::Return(value) => Err(send::stop_iteration(value)),
+impl Coroutine for Waiter {
+    fn name(&self) -> &'static CStr {
+        self.operation.get().name
+    }
+
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Spent
+    }
+
+    fn close(this: &Ref<Self>) -> Res<()> {
+        this.close()
+    }
+
+    fn throw(this: &Ref<Self>, exc: &Obj) -> Res<Step> {
+        this.throw(exc.clone())
+    }
+
+    fn awaited(&self) -> Option<Obj> {
+        self.inner.get()
+    }
+
+    fn is_running(&self) -> bool {
+        self.state.get() == State::Running
     }
 }
 
 pub(crate) fn build() -> Res<Obj> {
-    TypeSpec::new::<Waiter>(
+    coroutine::faced::<Waiter>(TypeSpec::new::<Waiter>(
         c"rulip._rulip.Waiter",
         c"What the methods of locks and queues return: a coroutine.",
-    )
-    .not_callable()
-    .slot(pyo3::ffi::Py_am_await, unary(|this: &Ref<Waiter>| Ok(this.to_obj())))
-    .slot(pyo3::ffi::Py_tp_iter, unary(|this: &Ref<Waiter>| Ok(this.to_obj())))
-    .slot(pyo3::ffi::Py_tp_iternext, send::iternext_slot::<Waiter>())
-    .slot(pyo3::ffi::Py_am_send, send::send_slot::<Waiter>())
+    ))
     .slot(
         pyo3::ffi::Py_tp_repr,
         unary(|this: &Ref<Waiter>| {
@@ -74,23 +89,11 @@ pub(crate) fn build() -> Res<Obj> {
                 // In its task's repr() it stands where asyncio's has a future.
                 return value::str("<Future pending cb=[Task.task_wakeup()]>");
             }
-            let name = this.operation.get().qualname.to_string_lossy();
+            let name = this.name().to_string_lossy();
             value::str(&format!("<coroutine object {name} at {:p}>", this.as_obj().as_ptr()))
         }),
     )
     .methods([
-        onearg(c"send", c"Advance; the value is ignored.", |this: &Ref<Waiter>, _: &Obj| {
-            sent(Waiter::poll(this)?)
-        }),
-        fast(
-            c"throw",
-            c"Raise the exception at the await.",
-            |this: &Ref<Waiter>, args: &Args<'_>| {
-                let error = thrown(args).take();
-                sent(this.throw(error)?)
-            },
-        ),
-        noargs(c"close", c"End it.", |this: &Ref<Waiter>| this.close()),
         fast(c"cancel", c"Cancel the wait.", |this: &Ref<Waiter>, args: &Args<'_>| {
             Ok(Obj::bool(this.cancel(cancel_message(args)?)?))
         }),
@@ -103,19 +106,6 @@ pub(crate) fn build() -> Res<Obj> {
         onearg(c"set_result", c"Wake it; the value is ignored.", |this: &Ref<Waiter>, _: &Obj| {
             this.wake(Obj::none)?;
             Ok(Obj::none())
-        }),
-    ])
-    .attributes([
-        getter(c"__name__", c"The method's name.", |this: &Ref<Waiter>| {
-            value::interned(this.operation.get().name)
-        }),
-        getter(c"__qualname__", c"The method's qualified name.", |this: &Ref<Waiter>| {
-            value::interned(this.operation.get().qualname)
-        }),
-        getter(c"cr_await", c"What it awaits.", |this: &Ref<Waiter>| Ok(this.inner.get_or_none())),
-        getter(c"cr_frame", c"None: it has no Python frame.", |_: &Ref<Waiter>| Ok(Obj::none())),
-        getter(c"cr_running", c"Whether it runs.", |this: &Ref<Waiter>| {
-            Ok(Obj::bool(this.state.get() == State::Running))
         }),
     ])
     .build(Waiter::type_cell())
