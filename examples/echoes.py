@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import ssl
 from pathlib import Path
+from typing import cast
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 HOST = "127.0.0.1"
@@ -24,13 +25,13 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 class EchoDatagrams(asyncio.DatagramProtocol):
     """Sends each datagram back to where it came from."""
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the way out."""
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Echo."""
-        self.transport.sendto(data, address)
+        self.transport.sendto(data, addr)
 
 
 class Answers(asyncio.DatagramProtocol):
@@ -39,7 +40,7 @@ class Answers(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.received: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Keep an answer."""
         self.received.put_nowait(data)
 

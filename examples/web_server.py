@@ -7,6 +7,7 @@ Routes `/` and `/hello/{name}`, on aiohttp (`pip install aiohttp`). It serves un
 import argparse
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from functools import partial
 
 import aiohttp
@@ -29,7 +30,7 @@ async def hello(seconds: float, request: web.Request) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def serving(port: int, seconds: float):
+async def serving(port: int, seconds: float) -> AsyncIterator[int]:
     """The server, until the block ends; its port."""
     app = web.Application()
     app.router.add_get("/", partial(index, seconds))
