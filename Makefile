@@ -42,7 +42,7 @@ export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
 .PHONY: help build run test test-all test-rust test-python fuzz test-faults test-collector test-ecosystem lint conformance \
-	bench bench-collector instructions loom clean
+	bench bench-collector instructions loom docs wheel test-wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -96,8 +96,16 @@ test: test-rust test-python ## all tests but the conformance suite and the fault
 test-rust: ## the engine's tests and the house rules
 	CARGO_TARGET_DIR="$(target)" cargo test --quiet --workspace --exclude rulip-py
 
-test-python: build $(VENV)/.extra-test ## the Python tests, on asyncio and on rulip (ARGS="-k name")
-	$(python) -m pytest --quiet --ignore=tests/faults $(ARGS)
+# What the documentation's code blocks use (servers, test plug-ins, a notebook's kernel) stays out of
+# the project's environment: plug-ins would load themselves into its tests.
+pages := $(VENV)-docs
+$(pages)/.made: $(VENV)/.made tests/docs/requirements.txt | environment
+	@$(python) -m venv "$(pages)"
+	@"$(pages)/bin/python" -m pip --disable-pip-version-check --quiet install -r tests/docs/requirements.txt
+	@touch "$@"
+
+test-python: build $(VENV)/.extra-test $(pages)/.made ## the Python tests, on asyncio and on rulip (ARGS="-k name")
+	RULIP_DOCS_PYTHON="$${VIRTUAL_ENV}-docs/bin/python" $(python) -m pytest --quiet --ignore=tests/faults $(ARGS)
 
 fuzz: build $(VENV)/.extra-test ## generated programs, on asyncio and on rulip, for hours (FUZZ=examples)
 	RULIP_FUZZ="$(FUZZ)" $(python) -m pytest --quiet -o faulthandler_timeout=0 tests/differential $(ARGS)
@@ -128,6 +136,7 @@ lint: build $(VENV)/.extra-test ## formatting, clippy, ruff, mypy
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy --strict python/rulip
+	$(python) -m mypy --strict examples
 
 test-all: ## the Python tests on each interpreter (PYTHONS="3.12 python3.14 /path/to/python")
 	@chosen="$(PYTHON)"; [ -n "$$chosen" ] || chosen=$$($(find-python)); \
@@ -154,7 +163,22 @@ loom: ## model-check the cross-thread code
 	CARGO_TARGET_DIR="$(target)/loom" RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 \
 		cargo test --quiet -p rulip-engine --lib --release
 
+docs: $(VENV)/.extra-docs ## the documentation, as pages in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --quiet --strict
+	@echo "Made build/site/index.html"
+
+wheel: $(VENV)/.made | environment ## the wheel for this Python and the source distribution, in dist/
+	@command -v cargo >/dev/null || { echo "Rust is needed: https://rustup.rs" >&2; exit 1; }
+	@rm -rf dist
+	@CARGO_TARGET_DIR="$(target)/$(tag)" \
+		$(python) -m maturin build --quiet --release --interpreter $(python) --out dist
+	@$(python) -m maturin sdist --out dist
+	@ls -1 dist
+
+test-wheel: wheel ## install what make wheel built in throw-away environments, use it, uninstall it
+	@CARGO_TARGET_DIR="$(target)/$(tag)" $(python) tests/packaging/newcomer.py dist
+
 clean: ## remove everything that was built, environments included
-	rm -rf target build dist .venv .venv-3.* .venv-collector .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf target build dist .venv .venv-3.* .venv-collector .venv-docs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f python/rulip/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
