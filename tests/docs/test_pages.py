@@ -36,7 +36,14 @@ PATIENCE = 100.0
 SERVED = re.compile(r"\brulip\b")
 #: What a page needs beyond Python and rulip.
 NEEDS = {
-    "docs/doors/servers.md": ["aiohttp", "gunicorn", "hypercorn", "uvicorn", "uvicorn_worker"],
+    "docs/doors/servers.md": [
+        "aiohttp",
+        "gunicorn",
+        "hypercorn",
+        "uvicorn",
+        "uvicorn_worker",
+        "uvloop",
+    ],
     "docs/switching.md": ["IPython", "anyio", "ipykernel", "pytest_aiohttp", "pytest_asyncio"],
 }
 DOCKER = ("FROM", "RUN", "COPY", "CMD")
