@@ -57,13 +57,8 @@ pub(crate) struct Handle {
     callback: Slot,
     context: Slot,
     args: InlineArgs,
+    // The flags stand together: padding between them would put a timer into malloc's next size.
     cancelled: Cell<bool>,
-    /// Where it stands among the loop's timers.
-    timer: Cell<Option<TimerKey>>,
-    /// For a watched descriptor: the turn it was registered in.
-    turn: Cell<u32>,
-    loop_: EitherSlot<LoopState>,
-    weakrefs: Cell<*mut c::PyObject>,
     /// It is run again and again: a watched descriptor's callback, a signal's, one made by Python.
     lasting: Cell<bool>,
     /// It is a [`threadsafe::ThreadSafeHandle`].
@@ -71,6 +66,12 @@ pub(crate) struct Handle {
     shared: Cell<bool>,
     /// `_scheduled`, as a loop of another kind keeps it.
     scheduled: Cell<bool>,
+    /// Where it stands among the loop's timers.
+    timer: Cell<Option<TimerKey>>,
+    /// For a watched descriptor: the turn it was registered in.
+    turn: Cell<u32>,
+    loop_: EitherSlot<LoopState>,
+    weakrefs: Cell<*mut c::PyObject>,
     details: Rare<Details>,
 }
 
