@@ -42,7 +42,7 @@ export VIRTUAL_ENV := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))
 endif
 
 .PHONY: help build run test test-all test-rust test-python fuzz test-faults test-collector test-ecosystem lint conformance \
-	bench bench-collector instructions loom docs wheel test-wheel clean
+	bench bench-full bench-collector instructions loom docs wheel test-wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -151,6 +151,9 @@ test-ecosystem: build ## other projects' own tests, and smoke tests (SUITES="aio
 
 bench: build $(VENV)/.extra-bench ## compare with asyncio, uvloop and rloop (ARGS="--quick")
 	$(python) bench/run.py $(ARGS)
+
+bench-full: build $(VENV)/.extra-bench ## the same with growth to 10,000 connections and a million tasks, and applications (an hour)
+	$(python) bench/run.py --full $(ARGS)
 
 instructions: ## hold the hot paths against their instruction budget (needs valgrind)
 	@$(MAKE) build VENV="$(VENV)" PROFILE=release

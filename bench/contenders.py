@@ -22,7 +22,7 @@ FLOOR = "floor"
 SUBJECT = "rulip"
 DEFAULT = ("asyncio", "uvloop", "rloop", SUBJECT)
 # Measured besides the default ones wherever they are installed.
-WHERE_INSTALLED = ("zuvloop",)
+WHERE_INSTALLED = ("zuvloop", "rsloop")
 
 
 def is_installed(name: str) -> bool:

@@ -20,9 +20,11 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = "benchmarks"
 TITLES = {
     "scheduling": ("Scheduling", "CPU time per operation, ns"),
+    "growth": ("Growth with the number", "CPU time per operation, ns"),
     "memory": ("Memory", "resident bytes per item"),
     "tcp": ("Echo servers", "CPU time of the server per request, µs"),
     "http": ("HTTP servers", "CPU time of the server per request, µs"),
+    "applications": ("Applications", "CPU time of the process per operation, µs"),
 }
 # Within this of 1 nobody is ahead: the spread of two runs of one contender.
 NOISE = 0.05
@@ -160,6 +162,7 @@ def page(results: Results, source: str) -> str:
         for name, reasons in row.failures.items()
     ]
     absent = [f"- {name}: {reason}" for name, reason in results.missing.items()]
+    absent += [f"- {name}: {reason}" for name, reason in results.left_out.items()]
     if failures or absent:
         lines += ["", "## Not measured", "", *absent, *failures]
     return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ class Row:
 
     name: str
     operation: str
-    # "scheduling", "memory", "tcp" or "http": which table it stands in.
+    # Which table it stands in; "memory": resident bytes count, else CPU time.
     kind: str
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, list[str]] = field(default_factory=dict)
@@ -62,6 +62,8 @@ class Results:
     versions: dict[str, str | None] = field(default_factory=dict)
     # Contenders without any figure, and why.
     missing: dict[str, str] = field(default_factory=dict)
+    # Rows that cannot be measured here, and why.
+    left_out: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     format: int = FORMAT
 

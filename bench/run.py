@@ -151,21 +151,30 @@ def chosen_rows(pattern: str, *, full: bool) -> list[Row]:
     """The rows whose name the pattern is found in."""
     wanted = re.compile(pattern)
     rows = [
-        Row(workload.name, workload.operation, "memory" if workload.unit == "B" else "scheduling")
+        Row(workload.name, workload.operation, workload.kind)
         for workload in WORKLOADS.values()
         if wanted.search(workload.name) and (full or not workload.full)
     ]
     rows += [
         Row(scenario.name, scenario.operation, "tcp")
         for scenario in tcp.SCENARIOS.values()
-        if wanted.search(scenario.name)
+        if wanted.search(scenario.name) and (full or not scenario.full)
     ]
     rows += [
         Row(scenario.name, scenario.operation, "http")
         for scenario in web.SCENARIOS.values()
-        if wanted.search(scenario.name)
+        if wanted.search(scenario.name) and (full or not scenario.full)
     ]
     return rows
+
+
+def lacks(row: Row) -> str | None:
+    """Why a row cannot be measured here at all, if so."""
+    if row.name in WORKLOADS:
+        return WORKLOADS[row.name].lacks()
+    if row.name in web.SCENARIOS:
+        return web.SCENARIOS[row.name].lacks()
+    return None
 
 
 def chosen_contenders(text: str | None) -> list[str]:
@@ -181,7 +190,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="PATTERN", help="rows matching this regex")
     parser.add_argument("--rounds", type=int, default=3, help="samples per figure (default 3)")
     parser.add_argument("--quick", action="store_true", help="shorter samples, noisier figures")
-    parser.add_argument("--full", action="store_true", help="also a million sleeping tasks")
+    parser.add_argument(
+        "--full", action="store_true", help="also growth with N, and applications; an hour"
+    )
     parser.add_argument(
         "--contenders", metavar="A,B,...", help="which loops, `module:function` too"
     )
@@ -240,8 +251,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows or chosen_rows("", full=True):
             print(f"{row.name:24}{row.operation}")
         return 0 if rows else 1
-    campaign = start(options, rows)
+    lacking = {row.name: lack for row in rows if (lack := lacks(row))}
+    campaign = start(options, [row for row in rows if row.name not in lacking])
     results = campaign.results
+    results.left_out = lacking
     campaign.try_contenders()
     interrupted = False
     try:

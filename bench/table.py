@@ -14,6 +14,8 @@ from results import Results, Row
 
 # Growth that shows that a loop keeps what it should have dropped.
 LEAK_BYTES = 32
+# Kinds of rows whose figures are too large for nanoseconds.
+MICROSECONDS = ("tcp", "http", "applications")
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -31,7 +33,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
 
 def figure(value: float, kind: str) -> str:
     """Nanoseconds and bytes whole, microseconds with two digits."""
-    return f"{value / 1000:.2f}" if kind in ("tcp", "http") else f"{value:.0f}"
+    return f"{value / 1000:.2f}" if kind in MICROSECONDS else f"{value:.0f}"
 
 
 def cell(row: Row, contender: str) -> str:
@@ -52,9 +54,11 @@ def render(results: Results) -> str:
     parts = []
     titles = {
         "scheduling": "CPU time per operation in ns",
+        "growth": "CPU time per operation in ns, by how many there are",
         "memory": "resident memory in bytes",
         "tcp": "server CPU time per request in µs",
         "http": "HTTP server CPU time per request in µs",
+        "applications": "CPU time per operation in µs",
     }
     for kind, title in titles.items():
         rows = [row for row in results.rows if row.kind == kind]
@@ -126,6 +130,7 @@ def notes(results: Results) -> str:
     if environment["load_before"] > 0.5:
         lines.append("the machine was not idle when the run began: do not quote these figures")
     lines += [f"{name}: {reason}" for name, reason in results.missing.items()]
+    lines += [f"{name}: not measured, {reason}" for name, reason in results.left_out.items()]
     for row in results.rows:
         for name, reasons in row.failures.items():
             lines.append(f"{row.name}, {name}: {len(reasons)} failed: {reasons[-1]}")

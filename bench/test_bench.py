@@ -61,10 +61,12 @@ def client() -> Path:
     return tcp.built_client()
 
 
-@pytest.mark.parametrize("name", [name for name in WORKLOADS if name != "memory_1m"])
+@pytest.mark.parametrize("name", [name for name in WORKLOADS if not name.endswith("_1m")])
 def test_workload_does_its_operations_and_leaves_nothing(name: str) -> None:
     workload = WORKLOADS[name]
-    operations = 100_000 if workload.fixed else 150
+    if lack := workload.lacks():
+        pytest.skip(lack)
+    operations = workload.operations if workload.fixed else 150
     measured = Measured()
 
     async def main() -> int:
@@ -75,8 +77,8 @@ def test_workload_does_its_operations_and_leaves_nothing(name: str) -> None:
         assert runner.run(main()) == 1
     assert operations <= measured.operations < operations + 1_000
     assert measured.user_seconds + measured.system_seconds > 0
-    if workload.unit == "B":
-        assert measured.grown_bytes > 100 * operations
+    if workload.kind == "memory":
+        assert measured.grown_bytes > 50 * operations
 
 
 def test_measured_counts_once() -> None:

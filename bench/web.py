@@ -6,6 +6,7 @@ Not here: the servers (`web_server.py`), the client (`client/`). Thread: the mai
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from processes import HERE, Cores
 
 CONNECTIONS = 64
 PIPELINED = 24
+UVICORN = ("uvicorn", "httptools")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,21 @@ class Scenario:
     server: str
     what: str
     pipelined: int = 1
+    # Modules that must be importable.
+    modules: tuple[str, ...] = ()
+    # Runs only when asked for.
+    full: bool = False
 
     @property
     def name(self) -> str:
         return f"http_{self.server}" + (f"_{self.pipelined}" if self.pipelined > 1 else "")
+
+    def lacks(self) -> str | None:
+        """Which module is not there that the server needs."""
+        for module in self.modules:
+            if importlib.util.find_spec(module) is None:
+                return f"the module {module} is not installed"
+        return None
 
     @property
     def operation(self) -> str:
@@ -40,10 +53,13 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Scenario("aiohttp", "aiohttp, hello world"),
-        Scenario("uvicorn", "uvicorn with httptools, raw ASGI hello world"),
-        Scenario("protocol", "Protocol with httptools, hello world"),
-        Scenario("protocol", "Protocol with httptools, hello world", PIPELINED),
+        Scenario("aiohttp", "aiohttp, hello world", modules=("aiohttp",)),
+        Scenario("uvicorn", "uvicorn with httptools, raw ASGI hello world", modules=UVICORN),
+        Scenario(
+            "fastapi", "FastAPI under uvicorn, JSON", modules=("fastapi", *UVICORN), full=True
+        ),
+        Scenario("protocol", "Protocol with httptools, hello world", modules=("httptools",)),
+        Scenario("protocol", "Protocol with httptools, hello world", PIPELINED, ("httptools",)),
     )
 }
 

@@ -51,6 +51,23 @@ async def hello_asgi(
 
 
 async def serve_uvicorn(contender: str, port: int) -> None:
+    await serve_asgi(contender, port, hello_asgi)
+
+
+async def serve_fastapi(contender: str, port: int) -> None:
+    import fastapi
+
+    application = fastapi.FastAPI()
+
+    # Without an annotation of the result there is no response model to validate.
+    @application.get("/")
+    async def hello():  # type: ignore[no-untyped-def]
+        return {"hello": "world"}
+
+    await serve_asgi(contender, port, application)
+
+
+async def serve_asgi(contender: str, port: int, application: Any) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -59,7 +76,7 @@ async def serve_uvicorn(contender: str, port: int) -> None:
             announce(contender)
 
     config = uvicorn.Config(
-        hello_asgi,
+        application,
         host=HOST,
         port=port,
         http="httptools",
@@ -97,7 +114,12 @@ async def serve_protocol(contender: str, port: int) -> None:
         await asyncio.get_running_loop().create_future()
 
 
-SERVERS = {"aiohttp": serve_aiohttp, "uvicorn": serve_uvicorn, "protocol": serve_protocol}
+SERVERS = {
+    "aiohttp": serve_aiohttp,
+    "uvicorn": serve_uvicorn,
+    "fastapi": serve_fastapi,
+    "protocol": serve_protocol,
+}
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ to whole groups), waits until the last one happened, and leaves no task or timer
 from __future__ import annotations
 
 from . import (
+    applications,
     callbacks,
     children,
     endpoints,
@@ -34,6 +35,7 @@ WORKLOADS: dict[str, Workload] = {
         streams,
         children,
         memory,
+        applications,
     )
     for workload in module.WORKLOADS
 }

@@ -7,6 +7,7 @@ next one of its lane is sent; what is measured is both ends' work.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import resource
 import socket
@@ -167,9 +168,6 @@ async def pipe_echo(operations: int, measured: Measured) -> None:
     await asyncio.sleep(0)
 
 
-IDLE = 10_000
-
-
 class Echo(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -191,19 +189,19 @@ class Client(asyncio.Protocol):
         self.lanes.came_back(self.send)
 
 
-async def beside_idle(operations: int, measured: Measured) -> None:
-    """A few connections talk beside ten thousand ends that do not."""
+async def beside_idle(idle: int, operations: int, measured: Measured) -> None:
+    """A few connections talk beside many ends that do not."""
     loop = asyncio.get_running_loop()
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     transports: list[Any] = []
     clients: list[Client] = []
-    for number in range(IDLE // 2 + LANES):
+    for number in range(idle // 2 + LANES):
         left, right = socket.socketpair()
         transport, _ = await loop.connect_accepted_socket(Echo, left)
         other, client = await loop.connect_accepted_socket(Client, right)
         transports += [transport, other]
-        if number >= IDLE // 2:
+        if number >= idle // 2:
             clients.append(client)
     lanes = Lanes(operations)
     for client in clients:
@@ -250,10 +248,26 @@ async def churn(operations: int, measured: Measured) -> None:
     await server.wait_closed()
 
 
+def beside(idle: int, name: str, *, full: bool = True) -> Workload:
+    """The row with so many idle ends."""
+    return Workload(
+        f"idle_{name}",
+        functools.partial(beside_idle, idle),
+        f"Protocol echo of 1 KiB beside {idle:,} idle ones",
+        16,
+        2_000,
+        full=full,
+        kind="growth" if full else "scheduling",
+    )
+
+
 WORKLOADS = (
     Workload("udp_echo", udp_echo, "UDP echo of 1 KiB, 16 under way", 200, 2_000),
     Workload("unix_streams", unix_streams, "Unix stream echo of 1 KiB, 16 connections", 200, 2_000),
     Workload("pipe_echo", pipe_echo, "echo of 1 KiB over two pipes, 16 pairs", 200, 2_000),
     Workload("connect_close", churn, "connect, echo of 4 bytes, close", 64, 512),
-    Workload("idle_10k", beside_idle, "Protocol echo of 1 KiB beside 10,000 idle ones", 16, 2_000),
+    beside(10, "10"),
+    beside(100, "100"),
+    beside(1_000, "1k"),
+    beside(10_000, "10k", full=False),
 )

@@ -6,10 +6,12 @@ that old results stay comparable.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import servers
 from measured import Measured
 
 Run = Callable[[int, Measured], Coroutine[Any, Any, None]]
@@ -26,12 +28,25 @@ class Workload:
     # Runs of fixed length: before the clock starts, and the shortest one that is measured.
     warm_up: int
     operations: int
-    # "ns" of CPU per operation, or "B" of resident memory per operation.
-    unit: Literal["ns", "B"] = "ns"
     # Whether the length is part of the meaning, so that it may not be stretched to a given time.
     fixed: bool = False
     # Long or large: runs only when asked for.
     full: bool = False
+    # Which table it stands in; "memory": what counts is resident bytes, not CPU time.
+    kind: str = "scheduling"
+    # Modules that must be importable, and programs that must be installed.
+    modules: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+
+    def lacks(self) -> str | None:
+        """What is not there that it needs; None when nothing is missing."""
+        for module in self.modules:
+            if importlib.util.find_spec(module) is None:
+                return f"the module {module} is not installed"
+        for program in self.programs:
+            if not servers.is_installed(program):
+                return f"the program {program} is not installed"
+        return None
 
 
 def groups_of(size: int, operations: int) -> int:
