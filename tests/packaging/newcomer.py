@@ -25,6 +25,7 @@ import tomllib
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds, for anything but a build
@@ -101,6 +102,12 @@ def project_version() -> str:
     return tomllib.loads((PROJECT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 
 
+def project() -> dict[str, Any]:
+    """What pyproject.toml says of it."""
+    described: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return described
+
+
 def sole(found: list[Path], what: str) -> Path:
     """The only one there is."""
     if len(found) != 1:
@@ -160,7 +167,7 @@ def check_metadata(text: str) -> None:
     named = set(re.findall(r"^Classifier: .* :: (3\.\d+)$", text, re.MULTILINE))
     expect(named == PYTHONS, f"classifiers name {', '.join(sorted(PYTHONS))}")
     extras = set(fields.get_all("Provides-Extra") or [])
-    expect(extras == {"bench", "docs", "test"}, "the extras are bench, docs and test")
+    expect(extras == set(project()["optional-dependencies"]), f"extras: {sorted(extras)}")
     needs = [name for name in fields.get_all("Requires-Dist") or [] if "extra ==" not in name]
     expect(not needs, "it needs no other package")
 
