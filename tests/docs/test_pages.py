@@ -2,8 +2,9 @@
 
 Here: Python programs on rulip and, where they do not name it, on asyncio; shell commands; servers;
 files that later blocks use; outputs. Not here: reading pages (blocks.py).
-Thread: pytest's; every block is a process of its own, in a folder of its page's own.
-Invariant: a page's blocks run in order in one folder; nothing is written elsewhere.
+Thread: pytest's; every block is a process of its own, in a folder of its own.
+Invariant: a block finds the files that its page names before it, and nothing else; nothing is
+written elsewhere.
 
 RULIP_DOCS_PYTHON names an interpreter that has what the pages use (tests/docs/requirements.txt);
 without it this one is taken, and pages that need more are skipped, saying so.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import json
 import os
 import re
@@ -25,6 +27,8 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,27 +36,28 @@ import pytest
 from blocks import PLAIN, PROJECT, Block, pages, parse, read
 
 PYTHON = os.environ.get("RULIP_DOCS_PYTHON", sys.executable)
-PATIENCE = 100.0
+PATIENCE = 90.0  # less than what pytest grants a test
 SERVED = re.compile(r"\brulip\b")
 #: What a page needs beyond Python and rulip.
 NEEDS = {
-    "docs/doors/servers.md": [
+    "docs/doors/servers.md": (
         "aiohttp",
         "gunicorn",
         "hypercorn",
         "uvicorn",
         "uvicorn_worker",
         "uvloop",
-    ],
-    "docs/switching.md": ["IPython", "anyio", "ipykernel", "pytest_aiohttp", "pytest_asyncio"],
+    ),
+    "docs/switching.md": ("IPython", "anyio", "ipykernel", "pytest_aiohttp", "pytest_asyncio"),
 }
 DOCKER = ("FROM", "RUN", "COPY", "CMD")
 PAGES = [str(page.relative_to(PROJECT)) for page in pages()]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(110)
 
 
-def missing(names: list[str]) -> list[str]:
+@functools.cache
+def missing(names: tuple[str, ...]) -> list[str]:
     """Those that the pages' interpreter cannot import."""
     code = (
         "import importlib.util as u, sys; print(*[n for n in sys.argv[1:] if not u.find_spec(n)])"
@@ -120,20 +125,14 @@ def run_shell(block: Block, folder: Path) -> list[str]:
     return [call(["bash", "-eu", "-o", "pipefail", "-c", block.text], folder)]
 
 
-def serve(block: Block, folder: Path) -> None:
-    """Start each server of the block; its answer names rulip's loop."""
-    commands = block.text.splitlines()
-    assert commands
-    for command in commands:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = str(probe.getsockname()[1])
-        for path in folder.glob("*.py"):
-            (folder / path.name).write_text(path.read_text().replace("8000", port))
-        assert "8000" in command or "serve.py" in command, "the port is 8000"
-        answer = ask(command.replace("8000", port), block.value.replace("8000", port), folder)
-        for path in folder.glob("*.py"):
-            (folder / path.name).write_text(path.read_text().replace(port, "8000"))
-        assert SERVED.search(answer), f"{command}: answered {answer!r}"
+def serve(command: str, url: str, folder: Path) -> None:
+    """Start a server on a free port; its answer names rulip's loop."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    for path in folder.glob("*.py"):
+        path.write_text(path.read_text().replace("8000", port))
+    answer = ask(command.replace("8000", port), url.replace("8000", port), folder)
+    assert SERVED.search(answer), f"{command}: answered {answer!r}"
 
 
 def ask(command: str, url: str, folder: Path) -> str:
@@ -224,33 +223,64 @@ def assert_output(expected: str, written: list[str]) -> None:
         assert re.fullmatch(pattern, text.strip(), re.DOTALL), f"wrote:\n{text}\nnot:\n{expected}"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_page(page: str, tmp_path: Path) -> None:
-    if absent := missing(NEEDS.get(page, [])):
-        pytest.skip(f"not installed: {', '.join(absent)} (tests/docs/requirements.txt)")
-    written: list[str] = []
+@dataclass
+class Step:
+    """What one test does: a block, the files named before it, the output that it should have."""
+
+    page: str
+    block: Block
+    files: list[Block]
+    output: str | None = None
+    #: Of a block of servers: which one.
+    command: str = ""
+
+    def __str__(self) -> str:
+        number = self.block.text.splitlines().index(self.command) + 1 if self.command else 0
+        return f"{self.page}:{self.block.line + number}"
+
+
+def steps(page: str) -> Iterator[Step]:
+    """A page's blocks that are more than shown."""
+    files: list[Block] = []
+    last: Step | None = None
     for block in read(PROJECT / page):
-        try:
-            if block.mark == "output":
-                assert written, "nothing ran before it"
-                assert_output(block.text, written)
-            elif block.mark == "not run":
-                check_form(block)
-            elif block.mark == "file":
-                check_form(block)
-                write_file(block, tmp_path)
-            elif block.mark == "old":
-                write_file(block, tmp_path)
-            elif block.mark == "serves":
-                serve(block, tmp_path)
-            elif block.language == "python":
-                written = run_python(block, tmp_path)
-            elif block.language == "sh":
-                written = run_shell(block, tmp_path)
-            elif block.language not in PLAIN:
-                check_form(block)
-        except (AssertionError, SyntaxError, subprocess.SubprocessError) as exc:
-            pytest.fail(f"{page}:{block.line}: {exc}", pytrace=False)
+        if block.mark == "output":
+            assert last is not None, f"{page}:{block.line}: nothing runs before it"
+            last.output = block.text
+            yield last
+            last = None
+            continue
+        if last is not None:
+            yield last
+        last = None
+        if block.mark == "serves":
+            for command in block.text.splitlines():
+                yield Step(page, block, list(files), command=command)
+        elif block.mark == "not run" or (block.mark != "old" and block.language not in PLAIN):
+            last = Step(page, block, list(files))
+        if block.mark in ("file", "old"):
+            files.append(block)
+    if last is not None:
+        yield last
+
+
+@pytest.mark.parametrize("step", [step for page in PAGES for step in steps(page)], ids=str)
+def test_block(step: Step, tmp_path: Path) -> None:
+    block = step.block
+    runs = block.mark in ("", "rulip", "serves") and block.language in ("python", "sh")
+    if runs and (absent := missing(NEEDS.get(step.page, ()))):
+        pytest.skip(f"not installed: {', '.join(absent)} (tests/docs/requirements.txt)")
+    for file in step.files:
+        write_file(file, tmp_path)
+    if not runs:
+        check_form(block)
+    elif step.command:
+        serve(step.command, block.value, tmp_path)
+    else:
+        run = run_python if block.language == "python" else run_shell
+        written = run(block, tmp_path)
+        if step.output is not None:
+            assert_output(step.output, written)
 
 
 def test_programs_are_python_or_shell_by_name() -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 120.0  # seconds, for anything but a build
+PATIENCE = 600.0  # seconds, for anything but a build
 BUILD_PATIENCE = 3600.0
 PYTHONS = {"3.11", "3.12", "3.13", "3.14", "3.15"}
 COMPILERS = ("cargo", "rustc", "cc", "gcc", "clang")
@@ -297,7 +297,7 @@ def main() -> int:
                 sdist = sole(list(dist.glob("rulip-*.tar.gz")), "source distribution")
                 check_with_twine([wheel, sdist], folder)
                 check_sdist(sdist, wheel, folder)
-        except Failure as exc:
+        except (Failure, subprocess.TimeoutExpired) as exc:
             print(f"FAILED: {exc}", flush=True)
             return 1
     return 0
