@@ -939,7 +939,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
         """Report an error to the loop's exception handler and close."""
 
 @final
-class WritePipeTransport(asyncio.WriteTransport):
+class WritePipeTransport(asyncio.Transport):
     """The writing end of a pipe. The loop makes it; it cannot be made by a call."""
 
     @property
@@ -967,6 +967,12 @@ class WritePipeTransport(asyncio.WriteTransport):
         """Write bytes; never blocks, what the kernel refuses is buffered."""
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write several chunks."""
+    def pause_reading(self) -> None:
+        """Raise NotImplementedError: nothing is read here."""
+    def resume_reading(self) -> None:
+        """Raise NotImplementedError: nothing is read here."""
+    def is_reading(self) -> bool:
+        """Raise NotImplementedError: nothing is read here."""
     def write_eof(self) -> None:
         """Close after what is buffered."""
     def can_write_eof(self) -> bool:
@@ -1545,5 +1551,5 @@ def _set_datagram_transport_class(cls: type[asyncio.DatagramTransport]) -> None:
 def _set_read_pipe_transport_class(cls: type[asyncio.ReadTransport]) -> None:
     """The same for the reading ends of pipes."""
 
-def _set_write_pipe_transport_class(cls: type[asyncio.WriteTransport]) -> None:
+def _set_write_pipe_transport_class(cls: type[asyncio.Transport]) -> None:
     """The same for the writing ends of pipes."""

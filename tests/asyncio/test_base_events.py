@@ -174,6 +174,7 @@ def test_close_is_final_and_may_be_repeated(loop):
     loop.close()
     loop.close()
     assert loop.is_closed()
+    assert loop._closed  # private, and asked for all the same
     for attempt in (
         lambda: loop.call_soon(print),
         lambda: loop.call_soon_threadsafe(print),

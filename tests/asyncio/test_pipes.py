@@ -101,6 +101,10 @@ def test_writing(run):
         with pipe() as (reading, writing):
             transport, protocol = await loop.connect_write_pipe(Writing, writing)
             assert isinstance(transport, asyncio.WriteTransport)
+            assert isinstance(transport, asyncio.Transport)
+            for name in ("pause_reading", "resume_reading", "is_reading"):
+                with pytest.raises(NotImplementedError):
+                    getattr(transport, name)()
             assert transport.get_extra_info("pipe") is writing
             transport.write(b"hello")
             transport.write(bytearray(b", world"))

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import weakref
 from asyncio import trsock
+from unittest import mock
 
 from tests.loopback import (
     BufferedRecorder,
@@ -180,5 +181,41 @@ def test_repr_tells_descriptor_and_state(run):
             await within(protocol.lost)
             await turns(1)
             assert " closed" in repr(transport)
+
+    run(main())
+
+
+def test_extra_info_replaced_on_a_class(run, sockets, monkeypatch):
+    """As tests do that want a connection to have another address."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        datagrams, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+        )
+        async with connection(Recorder, sockets) as (transport, _, _):
+            name = transport.get_extra_info("sockname")
+            with mock.patch("asyncio.Transport.get_extra_info") as replaced:
+                replaced.return_value = ("sock", 1234)
+                assert transport.get_extra_info("sockname") == ("sock", 1234)
+                assert datagrams.get_extra_info("sockname", default=0) == ("sock", 1234)
+            assert replaced.call_args_list == [
+                mock.call("sockname"),
+                mock.call("sockname", default=0),
+            ]
+            assert transport.get_extra_info("sockname") == name
+            asked = []
+
+            def method(self, name, default=None):
+                asked.append((self, name, default))
+                return "answer"
+
+            monkeypatch.setattr(asyncio.BaseTransport, "get_extra_info", method)
+            assert transport.get_extra_info("peername", 5) == "answer"
+            assert asked == [(transport, "peername", 5)]
+            monkeypatch.undo()
+            assert transport.get_extra_info("sockname") == name
+        datagrams.close()
+        await turns(2)
 
     run(main())

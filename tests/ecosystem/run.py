@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,13 @@ from suites import LOOPS, Suite, load
 
 LIMIT = 7200.0  # seconds for a suite
 MOST_TRIED_AGAIN = 60
+RUNNERS = {
+    "pytest": (
+        *("pytest", "-p", "ecosystem_report", "-p", "no:cacheprovider"),
+        *("-q", "--tb=short", "-rfE"),
+    ),
+    "unittest": ("ecosystem_unittest",),
+}
 
 
 def main() -> int:
@@ -96,27 +104,26 @@ def _verdict(
     count, first, again = (results / name for name in ("loops", "outcomes", "outcomes-again"))
     for path in (count, first, again):
         path.unlink(missing_ok=True)
-    command = [str(interpreter), "-m", "pytest", "-p", "ecosystem_report", "-p", "no:cacheprovider"]
-    command += ["-q", "--tb=short", "-rfE"]
-    if suite.parallel and arguments.n > 1:
-        command += ["-n", str(arguments.n)]
+    command = [str(interpreter), "-m", *RUNNERS[suite.runner]]
     chosen = list(suite.arguments)
-    chosen += [
-        part
-        for one in suite.left_out
-        for part in ("--deselect", one.test)
-        if one.holds(one.test, loop)
-    ]
+    if suite.runner == "pytest":
+        chosen += ["-n", str(arguments.n)] if suite.parallel and arguments.n > 1 else []
+        chosen += [
+            part
+            for one in suite.left_out
+            for part in ("--deselect", one.test)
+            if one.holds(one.test, loop)
+        ]
     chosen += ["-k", arguments.k] if arguments.k else []
     began = time.monotonic()
-    _pytest([*command, *chosen], tests, variables(loop, count, first, extra), results / "log")
+    _run([*command, *chosen], tests, variables(loop, count, first, extra), results / "log")
     outcomes = read_outcomes(first)
     loops = count.read_bytes() if count.exists() else b""
     verdict = judge(suite, loop, outcomes, loops)
     if 0 < len(verdict.failed) <= MOST_TRIED_AGAIN:
         # A machine that is busy elsewhere breaks tests that measure time: a second, quiet chance.
-        _pytest(
-            [*command[:7], *_without_paths(suite), *_paths(suite, verdict.failed)],
+        _run(
+            [*command, *_without_paths(suite), *_paths(suite, verdict.failed)],
             tests, variables(loop, count, again, extra), results / "log-again",
         )  # fmt: skip
         second = read_outcomes(again)
@@ -128,7 +135,8 @@ def _verdict(
 
 
 def _without_paths(suite: Suite) -> list[str]:
-    return list(suite.arguments[:-1])
+    """A suite's arguments end with its tests, but for the module that runs unittest ones."""
+    return list(suite.arguments[:-1] if suite.runner == "pytest" else suite.arguments)
 
 
 def _paths(suite: Suite, tests: Iterable[str]) -> list[str]:
@@ -137,7 +145,7 @@ def _paths(suite: Suite, tests: Iterable[str]) -> list[str]:
     return [f"{folder}{test}" for test in tests]
 
 
-def _pytest(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
+def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
     with log.open("wb") as output:
         try:
             subprocess.run(
@@ -150,4 +158,6 @@ def _pytest(command: list[str], folder: Path, environment: dict[str, str], log: 
 
 if __name__ == "__main__":
     os.nice(5)
+    # A shell starts what runs in the background with SIGINT ignored; tests that send it want it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -46,6 +46,7 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
     servers: tuple[str, ...] = ()
     parallel: bool = False
+    runner: str = "pytest"  # or "unittest": the first argument is the module to run
     left_out: tuple[Exemption, ...] = ()
     may_fail: tuple[Exemption, ...] = ()
 

@@ -56,6 +56,11 @@ class Running(ExecutorCalls):
         if not self.is_running():
             self.close()
 
+    @property
+    def _closed(self) -> bool:
+        """What some programs ask instead of is_closed()."""
+        return self.is_closed()
+
     # -- debug ----------------------------------------------------------------------
 
     def _follow_debug(self, enabled: bool) -> None:

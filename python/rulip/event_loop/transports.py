@@ -27,8 +27,8 @@ class ReadPipeTransport(asyncio.ReadTransport):
     """The reading end of a pipe."""
 
 
-class WritePipeTransport(asyncio.WriteTransport):
-    """The writing end of a pipe."""
+class WritePipeTransport(asyncio.Transport):
+    """The writing end of a pipe; as asyncio's, a Transport that does not read."""
 
 
 _set_transport_class(SocketTransport)

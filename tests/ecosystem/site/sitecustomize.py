@@ -31,6 +31,10 @@ def _put_in() -> None:
     from asyncio import base_events
 
     _count(base_events.BaseEventLoop, b"s")
+    if os.environ.get("ECOSYSTEM_UVLOOP"):
+        from in_place_of_uvloop import put_in
+
+        put_in(LOOP)
     if LOOP == "asyncio":
         return
 

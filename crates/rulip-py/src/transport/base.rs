@@ -15,6 +15,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use pyo3::ffi as c;
 
+use super::public_class::PublicClass;
 use crate::ffi::context::{self, Entered};
 use crate::ffi::error::FirstError;
 use crate::ffi::native::Native;
@@ -64,6 +65,8 @@ pub(crate) trait HasBase: Native {
     const BASE_AT: usize;
 
     fn base(&self) -> &TransportBase;
+    /// What it answers for `__class__`.
+    fn class() -> &'static PublicClass;
 }
 
 impl TransportBase {

@@ -8,31 +8,9 @@ use pyo3::ffi as c;
 use super::base::{HasBase, TransportBase};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::body_offset;
-use crate::ffi::object::Attached;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, generic_dict, getter, noargs};
 use crate::ffi::{Obj, Ref, Res, value};
-
-/// The Python classes that `__class__` answers: they derive from asyncio's.
-pub(super) struct PublicClass(Attached<Obj>);
-
-impl PublicClass {
-    pub(super) const fn new() -> Self {
-        Self(Attached::new())
-    }
-
-    /// Called once by the package.
-    pub(super) fn set(&self, args: &Args<'_>) -> Res<Obj> {
-        if let Some(class) = args.positional().first() {
-            self.0.set(class.clone());
-        }
-        Ok(Obj::none())
-    }
-
-    pub(super) fn of(&self, me: &Obj) -> Obj {
-        if self.0.is_set() { self.0.get().clone() } else { me.type_obj() }
-    }
-}
 
 /// A type with what all of them have.
 pub(super) fn spec<T: HasBase>(
@@ -61,6 +39,9 @@ fn methods<T: HasBase>() -> [c::PyMethodDef; 3] {
             c"get_extra_info",
             c"Return what is known about the transport.",
             |this: &Ref<T>, args: &Args<'_>| {
+                if let Some(other) = T::class().other_extra_info(this.as_obj())? {
+                    return args.pass_to(&other);
+                }
                 let [name, default] = args.bind("get_extra_info", [c"name", c"default"], 1)?;
                 let found = match (this.base().extra.get(), name) {
                     (Some(extra), Some(name)) => value::dict_get(&extra, name)?,

@@ -19,6 +19,7 @@ use rulip_engine::{Interest, Token};
 
 use super::base::{HasBase, Stage, TransportBase};
 use super::peers::{Family, Peers};
+use super::public_class::PublicClass;
 use crate::ffi::bytes::Bytes;
 use crate::ffi::error::FirstError;
 use crate::ffi::native::{Native, TypeCell};
@@ -111,6 +112,10 @@ impl HasBase for DatagramTransport {
 
     fn base(&self) -> &TransportBase {
         &self.base
+    }
+
+    fn class() -> &'static PublicClass {
+        &super::datagram_slots::PUBLIC_CLASS
     }
 }
 

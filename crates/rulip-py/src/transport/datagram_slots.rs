@@ -5,8 +5,9 @@
 
 use pyo3::ffi as c;
 
-use super::base_slots::{self, PublicClass, Writes};
+use super::base_slots::{self, Writes};
 use super::datagram::DatagramTransport;
+use super::public_class::PublicClass;
 use crate::ffi::arguments::Args;
 use crate::ffi::native::Native;
 use crate::ffi::trampoline::{fast, getter, noargs, unary};
@@ -15,7 +16,7 @@ use crate::loop_state::LoopState;
 
 type This = Ref<DatagramTransport>;
 
-static PUBLIC_CLASS: PublicClass = PublicClass::new();
+pub(super) static PUBLIC_CLASS: PublicClass = PublicClass::new();
 
 /// `_set_datagram_transport_class(cls)`.
 pub(crate) fn set_public_class(args: &Args<'_>) -> Res<Obj> {

@@ -19,6 +19,7 @@ pub(crate) mod extra_info;
 pub(crate) mod listener;
 mod peers;
 pub(crate) mod pipe_slots;
+mod public_class;
 pub(crate) mod read_pipe;
 pub(crate) mod reading;
 pub(crate) mod receiver;

@@ -6,7 +6,8 @@
 use pyo3::ffi as c;
 
 use super::base::HasBase;
-use super::base_slots::{self, PublicClass, Writes};
+use super::base_slots::{self, Writes};
+use super::public_class::PublicClass;
 use super::read_pipe::ReadPipeTransport;
 use super::write_pipe::WritePipeTransport;
 use crate::ffi::arguments::Args;
@@ -18,8 +19,8 @@ use crate::loop_state::LoopState;
 type Reader = Ref<ReadPipeTransport>;
 type Writer = Ref<WritePipeTransport>;
 
-static READER_CLASS: PublicClass = PublicClass::new();
-static WRITER_CLASS: PublicClass = PublicClass::new();
+pub(super) static READER_CLASS: PublicClass = PublicClass::new();
+pub(super) static WRITER_CLASS: PublicClass = PublicClass::new();
 
 /// `_set_read_pipe_transport_class(cls)`.
 pub(crate) fn set_reader_class(args: &Args<'_>) -> Res<Obj> {
@@ -110,10 +111,18 @@ pub(crate) fn build_reader() -> Res<Obj> {
     .build(ReadPipeTransport::type_cell())
 }
 
+const NO_READER: &std::ffi::CStr = c"Raise NotImplementedError: nothing is read here.";
+
+/// asyncio's writing ends are `asyncio.Transport`s, whose methods of reading they leave as they are.
+fn cannot_read(_: &Writer) -> Res<Obj> {
+    let class = crate::task::builtin("NotImplementedError")?;
+    Err(Raised::from_exception(&class.call0()?))
+}
+
 pub(crate) fn build_writer() -> Res<Obj> {
     let spec = base_slots::spec::<WritePipeTransport>(
         c"rulip._rulip.WritePipeTransport",
-        c"The writing end of a pipe (mirrors asyncio.WriteTransport).",
+        c"The writing end of a pipe (an asyncio.Transport that only writes).",
     );
     base_slots::writing::<WritePipeTransport>(spec)
         .slot(c::Py_tp_repr, unary(describe_writer))
@@ -146,6 +155,9 @@ pub(crate) fn build_writer() -> Res<Obj> {
             noargs(c"is_closing", c"Return True if closing or closed.", |this: &Writer| {
                 Ok(Obj::bool(this.is_closing()))
             }),
+            noargs(c"pause_reading", NO_READER, cannot_read),
+            noargs(c"resume_reading", NO_READER, cannot_read),
+            noargs(c"is_reading", NO_READER, cannot_read),
             fast(
                 c"_fatal_error",
                 c"Report an error and close.",

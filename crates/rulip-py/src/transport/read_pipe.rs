@@ -18,6 +18,7 @@ use std::io;
 use rulip_engine::sys::{pipe, socket};
 
 use super::base::{HasBase, Stage, TransportBase};
+use super::public_class::PublicClass;
 use crate::ffi::error::FirstError;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
@@ -92,6 +93,10 @@ impl HasBase for ReadPipeTransport {
 
     fn base(&self) -> &TransportBase {
         &self.base
+    }
+
+    fn class() -> &'static PublicClass {
+        &super::pipe_slots::READER_CLASS
     }
 }
 

@@ -6,10 +6,10 @@ use rulip_engine::sys::address::Address;
 use rulip_engine::sys::socket;
 
 use super::extra_info::Addresses;
+use super::public_class::PublicClass;
 use super::stream::{Parts, Socket, StreamTransport};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, body_offset};
-use crate::ffi::object::Attached;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, generic_dict, getter, noargs, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, descriptor, value};
@@ -17,14 +17,11 @@ use crate::future::Future;
 use crate::loop_state::LoopState;
 
 /// The Python class that `__class__` answers: it derives from `asyncio.Transport`.
-static PUBLIC_CLASS: Attached<Obj> = Attached::new();
+static PUBLIC_CLASS: PublicClass = PublicClass::new();
 
 /// `_set_transport_class(cls)`: called once by the package.
 pub(crate) fn set_public_class(args: &Args<'_>) -> Res<Obj> {
-    if let Some(class) = args.positional().first() {
-        PUBLIC_CLASS.set(class.clone());
-    }
-    Ok(Obj::none())
+    PUBLIC_CLASS.set(args)
 }
 
 type This = Ref<StreamTransport>;
@@ -90,6 +87,9 @@ pub(crate) fn build() -> Res<Obj> {
             c"get_extra_info",
             c"Return what is known about the connection.",
             |this: &This, args: &Args<'_>| {
+                if let Some(other) = PUBLIC_CLASS.other_extra_info(this.as_obj())? {
+                    return args.pass_to(&other);
+                }
                 let [name, default] = args.bind("get_extra_info", [c"name", c"default"], 1)?;
                 let Some(name) = name else { return Ok(Obj::none()) };
                 let none = Obj::none();
@@ -142,11 +142,7 @@ pub(crate) fn build() -> Res<Obj> {
     ])
     .attributes([
         getter(c"__class__", c"A class derived from asyncio.Transport.", |this: &This| {
-            Ok(if PUBLIC_CLASS.is_set() {
-                PUBLIC_CLASS.get().clone()
-            } else {
-                this.as_obj().type_obj()
-            })
+            Ok(PUBLIC_CLASS.of(this.as_obj()))
         }),
         getter(c"_sock", c"The Python socket, None once closed.", |this: &This| {
             Ok(this.python_socket()?.unwrap_or_else(Obj::none))

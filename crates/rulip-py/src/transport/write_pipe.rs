@@ -13,6 +13,7 @@ use rulip_engine::sys::{pipe, socket};
 use rulip_engine::transport::{CloseDuty, PipeWriter};
 
 use super::base::{HasBase, Stage, TransportBase};
+use super::public_class::PublicClass;
 use super::read_pipe::extra_of;
 use crate::ffi::bytes::Bytes;
 use crate::ffi::error::FirstError;
@@ -81,6 +82,10 @@ impl HasBase for WritePipeTransport {
 
     fn base(&self) -> &TransportBase {
         &self.base
+    }
+
+    fn class() -> &'static PublicClass {
+        &super::pipe_slots::WRITER_CLASS
     }
 }
 
