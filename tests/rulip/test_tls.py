@@ -305,6 +305,24 @@ def test_a_peer_that_does_not_read_cannot_delay_the_end(run):
     run(main())
 
 
+def test_the_context_is_the_connections_whoever_writes(run):
+    variable = contextvars.ContextVar("variable", default="connection")
+    seen = []
+
+    class Noting(Recorder):
+        def pause_writing(self):
+            seen.append(variable.get())
+
+    async def main():
+        async with tls_connection(Noting) as (transport, _, _):
+            variable.set("task")
+            transport.write(bytes(20_000_000))
+            assert seen == ["connection"]
+            transport.abort()
+
+    run(main())
+
+
 def test_the_context_is_the_connections_whoever_resumes_reading(run):
     variable = contextvars.ContextVar("variable", default="connection")
     seen = []

@@ -51,7 +51,8 @@ def _listen(method: str, outcome: str) -> None:
     def listening(self, test, *args):
         said(self, test, *args)
         failed = method in ("addFailure", "addError")
-        _note(self, test, outcome, self._exc_info_to_string(args[0], test)[-2000:] if failed else "")
+        text = self._exc_info_to_string(args[0], test)[-2000:] if failed else ""
+        _note(self, test, outcome, text)
 
     setattr(unittest.TestResult, method, listening)
 

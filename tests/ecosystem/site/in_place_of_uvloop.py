@@ -3,8 +3,8 @@
 Lives here: what `uvloop` and the base classes of its tests (`uvloop._testbase`) are taken to mean.
 Does not live here: when (sitecustomize.py, told by ECOSYSTEM_UVLOOP).
 Thread: the main one, as the interpreter starts.
-Invariant: each test runs twice, as those tests want it: in its `UV` class with what uvloop promises, in
-its `AIO` class with what asyncio does. Both are on the loop asked for; no uvloop loop is made.
+Invariant: each test runs twice, as those tests want it: in its `UV` class it holds the loop to what
+uvloop promises, in its `AIO` class to what asyncio does. Both are on the loop asked for.
 """
 
 import asyncio

@@ -29,6 +29,18 @@ impl<'a> Entered<'a> {
         status(unsafe { c::PyContext_Enter(context.as_ptr()) })?;
         Ok(Self(context))
     }
+
+    /// Enters it unless it is current or entered already: within a callback of its connection.
+    #[inline]
+    pub(crate) fn unless_inside(context: Option<&'a Obj>) -> Option<Self> {
+        match Self::new(context?) {
+            Ok(entered) => Some(entered),
+            Err(raised) => {
+                raised.clear();
+                None
+            }
+        }
+    }
 }
 
 impl Drop for Entered<'_> {

@@ -8,6 +8,7 @@
 
 use super::protocol::{Marks, State, TlsProtocol};
 use super::session::Written;
+use crate::ffi::context::Entered;
 use crate::ffi::{Obj, Raised, Ref, Res, bytes, value};
 use crate::loop_state::LoopState;
 use crate::{imports, names};
@@ -165,7 +166,12 @@ impl Ref<TlsProtocol> {
         } else {
             (&names.resume_writing, "protocol.resume_writing() failed")
         };
-        let Err(raised) = protocol.method0(name) else { return Ok(()) };
+        let context = self.lower_context();
+        let told = {
+            let _entered = Entered::unless_inside(context.as_ref());
+            protocol.method0(name)
+        };
+        let Err(raised) = told else { return Ok(()) };
         if raised.leaves_the_loop() {
             return Err(raised);
         }

@@ -343,17 +343,7 @@ impl Ref<StreamTransport> {
     pub(super) fn call_protocol(&self, f: impl FnOnce(&Obj) -> Res<Obj>) -> Res<Obj> {
         let Some(protocol) = self.protocol.get() else { return Ok(Obj::none()) };
         let context = self.context.get();
-        // Inside a call of the protocol already: its context is entered.
-        let _entered = match &context {
-            Some(context) => match Entered::new(context) {
-                Ok(entered) => Some(entered),
-                Err(raised) => {
-                    raised.clear();
-                    None
-                }
-            },
-            None => None,
-        };
+        let _entered = Entered::unless_inside(context.as_ref());
         f(&protocol)
     }
 
