@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import sys
 from typing import Any
@@ -426,6 +427,13 @@ def test_an_abandoned_async_generator_is_finalized_by_the_loop(run):
         assert seen == ["finalized"]
 
     run(main())
+
+
+def test_shutdown_asyncgens_by_its_name(loop):
+    """Test plug-ins silence by name what is said of a call that a closed loop never ran."""
+    with pytest.warns(RuntimeWarning, match=r"BaseEventLoop.shutdown_asyncgens' was never awaited"):
+        loop.shutdown_asyncgens()
+        gc.collect()
 
 
 def test_shutdown_asyncgens_closes_those_still_open(loop):

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 
 import pytest
 from tests.loopback import spin
+
+from rulip._compat import UNIX_SERVER_CLEANS_UP
 
 pytestmark = pytest.mark.loops("rulip")
 
@@ -85,3 +88,22 @@ def test_a_slow_callback_duration_above_half_a_second_is_kept(loop, caplog):
 def test_waiting_is_not_blocking(loop, caplog):
     loop.run_until_complete(asyncio.sleep(0.6))
     assert warnings_in(caplog) == []
+
+
+def test_tools_that_forbid_blocking_calls_do_not_mean_the_loops_own(run, monkeypatch, tmp_path):
+    """They wrap `os.stat()` and its like, and forgive asyncio's files: ours are others."""
+    path = tmp_path / "socket"
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a blocking call")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(os, "stat", forbidden)
+        monkeypatch.setattr(os, "unlink", forbidden)
+        server = await loop.create_unix_server(asyncio.Protocol, path)
+        server.close()
+        monkeypatch.undo()
+        assert path.exists() is not UNIX_SERVER_CLEANS_UP
+
+    run(main())

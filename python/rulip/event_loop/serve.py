@@ -19,6 +19,10 @@ from asyncio import tasks
 from asyncio.base_events import Server
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
+
+# As they are now: tools wrap them later, to find the calls of a program that block its loop.
+from os import stat as os_stat
+from os import unlink as os_unlink
 from typing import Any
 
 from .._compat import (
@@ -50,7 +54,7 @@ def remove_stale_socket(path: Any) -> None:
     if not path or path[0] in ABSTRACT:
         return
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
+        if stat.S_ISSOCK(os_stat(path).st_mode):
             os.remove(path)
     except FileNotFoundError:
         return
@@ -298,7 +302,7 @@ class Serve(Connect):
         if not path or path[0] in ABSTRACT:
             return
         try:
-            self._unix_server_sockets[sock] = os.stat(path).st_ino
+            self._unix_server_sockets[sock] = os_stat(path).st_ino
         except FileNotFoundError:
             return
 
@@ -335,8 +339,8 @@ class Serve(Connect):
             return
         try:
             # Another server may have taken the path over.
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
+            if os_stat(path).st_ino == inode:
+                os_unlink(path)
         except FileNotFoundError:
             return
         except OSError as exc:
