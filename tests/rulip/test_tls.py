@@ -316,7 +316,9 @@ def test_the_context_is_the_connections_whoever_writes(run):
     async def main():
         async with tls_connection(Noting) as (transport, _, _):
             variable.set("task")
-            transport.write(bytes(20_000_000))
+            while not seen:
+                transport.write(bytes(100_000))
+                transport.get_write_buffer_size()  # sends what was written, now
             assert seen == ["connection"]
             transport.abort()
 

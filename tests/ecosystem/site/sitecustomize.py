@@ -29,9 +29,10 @@ def _put_in() -> None:
     import asyncio
     import warnings
     from asyncio import base_events
+    from importlib.util import find_spec
 
     _count(base_events.BaseEventLoop, b"s")
-    if os.environ.get("ECOSYSTEM_UVLOOP"):
+    if os.environ.get("ECOSYSTEM_UVLOOP") and find_spec("uvloop") is not None:
         from in_place_of_uvloop import put_in
 
         put_in(LOOP)
