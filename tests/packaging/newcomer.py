@@ -286,7 +286,7 @@ def main() -> int:
     parser.add_argument("--no-sdist", action="store_true", help="the wheel only")
     options = parser.parse_args()
     dist = options.folder.resolve()
-    with tempfile.TemporaryDirectory(prefix="rulip-newcomer-") as name:
+    with tempfile.TemporaryDirectory(prefix="rulip-newcomer-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         try:
             wheel = sole(wheels_for_this_python(dist), "wheel for this Python")
