@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import socket
 import ssl
+from typing import Any
 
 import pytest
 from tests.asyncio.serving import Factory, address
@@ -318,6 +320,39 @@ def test_set_protocol(run):
             await second.wait_received(5)
             assert not first.received
 
+    run(main())
+
+
+@pytest.mark.parametrize("first_half", [3, 5, 8000, 16_000])
+def test_set_protocol_in_the_middle_of_what_came(run, first_half):
+    """Half a record waits within TLS; the protocol that takes the rest has buffers of its own."""
+
+    class Switching(Recorder):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.set_protocol(second)
+
+    async def main():
+        nonlocal second
+        second = ViewRecorder()
+        second.calls.append("set")
+        reports = collect_reports(asyncio.get_running_loop())
+        async with tls_connection(Switching) as (_transport, first, peer):
+            data = os.urandom(3 * 16384)
+            records = b"".join(
+                peer.records(data[i : i + 16384]) for i in range(0, len(data), 16384)
+            )
+            await peer.send_raw(records[:first_half])
+            await turns(20)
+            assert not first.received
+            await peer.send_raw(records[first_half:])
+            await until(lambda: len(first.received) + len(second.received) == len(data))
+            assert first.received + second.received == data
+            await peer.send(b"behind")
+            await second.wait_received(6)
+        assert reports == []
+
+    second: Any = None
     run(main())
 
 

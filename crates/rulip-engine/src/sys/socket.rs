@@ -15,6 +15,9 @@ use rustix::net::{
 
 use super::address::Address;
 
+/// The most that Linux sends or receives in one call (`MAX_RW_COUNT`): so much says nothing about room.
+pub const MOST_PER_CALL: usize = 0x7fff_f000;
+
 /// Receives into `buf`; 0 is the end of file (or an empty `buf`).
 #[inline]
 pub fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {

@@ -46,6 +46,9 @@ impl Ref<TlsProtocol> {
         let (decrypted, mut end) = self.session.read_all(records)?;
         self.deliver(decrypted)?;
         while matches!(end, End::More) && self.may_deliver() {
+            if self.takes.get() == Takes::IntoBuffer {
+                return self.read_into_protocol(&[]);
+            }
             let (decrypted, ended) = self.session.read_all(&[])?;
             self.deliver(decrypted)?;
             end = ended;

@@ -160,7 +160,7 @@ impl Ref<StreamTransport> {
             match outcome {
                 Ok(n) => {
                     stream.handle_sent(n, spent);
-                    if n < offered {
+                    if n < offered.min(socket::MOST_PER_CALL) {
                         stream.handle_send_blocked();
                     }
                 }
