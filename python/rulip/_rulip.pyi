@@ -80,6 +80,7 @@ __all__ = [
     "WritePipeTransport",
     "_GatheringFuture",
     "__version__",
+    "_flush_written",
     "_pending_tasks",
     "_set_datagram_transport_class",
     "_set_read_pipe_transport_class",
@@ -1533,6 +1534,9 @@ class EventLoop:
 
 def _pending_tasks(loop: EventLoop) -> list[Task[Any]]:
     """The native tasks of a loop that are not done. Thread: any; TypeError for another loop."""
+
+def _flush_written() -> None:
+    """Send what this thread's running loop has gathered this turn."""
 
 def _set_tls_classes(
     transport_class: type[_SSLProtocolTransport], protocol_class: type[SSLProtocol]

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import random
+import shutil
 import socket
 import ssl
 from typing import Any
@@ -32,6 +33,7 @@ from tests.loopback import (
 from tests.tls_peer import (
     AUTHORITY,
     CLIENT,
+    LOCALHOST,
     OTHER,
     Peer,
     ViewRecorder,
@@ -451,6 +453,40 @@ def test_client_certificates(run):
         async with tls_connection(context=context, peer_context=client) as (transport, _, _peer):
             subject = transport.get_extra_info("peercert")["subject"]
             assert (("commonName", "a client"),) in subject
+
+    run(main())
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_optional_client_certificates(run, shown):
+    async def main():
+        context = server_context()
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(AUTHORITY)
+        client = client_context()
+        if shown:
+            client.load_cert_chain(CLIENT)
+        async with tls_connection(context=context, peer_context=client) as (transport, prot, peer):
+            assert bool(transport.get_extra_info("peercert")) == shown
+            await peer.send(b"hello")
+            await prot.wait_received(5)
+
+    run(main())
+
+
+def test_certificate_files_that_are_gone_once_loaded(run, tmp_path):
+    async def main():
+        copies = [tmp_path / "server.pem", tmp_path / "authority.pem"]
+        for copy, original in zip(copies, (LOCALHOST, AUTHORITY), strict=True):
+            shutil.copy(original, copy)
+        context = server_context(str(copies[0]))
+        client = ssl.create_default_context(cafile=str(copies[1]))
+        for copy in copies:
+            copy.unlink()
+        for _ in range(2):
+            async with tls_connection(context=context, peer_context=client) as (_, prot, peer):
+                await peer.send(b"hello")
+                await prot.wait_received(5)
 
     run(main())
 

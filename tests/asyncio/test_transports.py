@@ -10,6 +10,7 @@ stock asyncio passes every test.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import random
 import socket
@@ -191,12 +192,39 @@ def test_bytes_like_things_can_be_written(run, sockets, data):
     run(main())
 
 
-@pytest.mark.parametrize("data", ["text", 42, None, [1], object()])
+@pytest.mark.parametrize("data", ["text", 42, None, [1], object(), array.array("b", b"data")])
 def test_other_things_cannot_be_written(run, data):
     async def main():
         async with connection() as (transport, _, peer):
             with pytest.raises(TypeError):
                 transport.write(data)
+            transport.write(b"alive")
+            assert await recv_exactly(peer, 5) == b"alive"
+
+    run(main())
+
+
+def test_a_released_view_cannot_be_written(run):
+    async def main():
+        async with connection() as (transport, _, peer):
+            view = memoryview(b"data")
+            view.release()
+            with pytest.raises(ValueError, match="released memoryview"):
+                transport.write(view)
+            transport.write(b"alive")
+            assert await recv_exactly(peer, 5) == b"alive"
+
+    run(main())
+
+
+@pytest.mark.loops("rulip")  # asyncio: the connection is lost with this error
+def test_a_view_with_gaps_cannot_be_written(run):
+    async def main():
+        async with connection() as (transport, _, peer):
+            with pytest.raises(BufferError, match="not C-contiguous"):
+                transport.write(memoryview(b"abcdef")[::2])
+            with pytest.raises(BufferError, match="not C-contiguous"):
+                transport.writelines([b"x", memoryview(b"abcdef")[::2]])
             transport.write(b"alive")
             assert await recv_exactly(peer, 5) == b"alive"
 

@@ -26,6 +26,7 @@ from tests.loopback import (
     until,
     within,
 )
+from tests.tls_peer import Peer, client_context, server_context
 
 pytestmark = pytest.mark.loops("rulip")
 
@@ -36,7 +37,8 @@ class Echo(Recorder):
         self.transport.write(data)
 
 
-def test_a_factory_that_raises_is_reported_and_its_client_closed(run):
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_factory_that_raises_is_reported_and_its_client_closed(run, tls):
     """Without debug mode: the first and third client are told so by the end of their stream."""
 
     async def main():
@@ -51,12 +53,18 @@ def test_a_factory_that_raises_is_reported_and_its_client_closed(run):
                 raise ZeroDivisionError(f"client {count}")
             return Echo()
 
-        server = await loop.create_server(factory, "127.0.0.1", 0)
+        context = server_context() if tls else None
+        server = await loop.create_server(factory, "127.0.0.1", 0, ssl=context)
         for number in range(1, 5):
             with socket.create_connection(server.sockets[0].getsockname()) as client:
                 client.setblocking(False)
                 if number in (1, 3):
                     assert await recv_to_end(client) == b""
+                elif tls:
+                    peer = Peer(client, client_context(), server_side=False)
+                    await peer.handshake()
+                    await peer.send(b"hello")
+                    assert await peer.receive(5) == b"hello"
                 else:
                     await loop.sock_sendall(client, b"hello")
                     assert await recv_exactly(client, 5) == b"hello"

@@ -220,6 +220,126 @@ def test_dropping_an_inherited_loop_with_connections_leaves_the_parents_alone():
     )
 
 
+def test_a_child_that_leaves_the_running_loop_takes_nothing_from_its_parent():
+    """SystemExit in a forked child ends its copy of the loop, turn by turn; the parent's waits
+    for its own events."""
+    in_process(
+        """
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        received = bytearray()
+
+        class Protocol(asyncio.Protocol):
+            def data_received(self, data):
+                received.extend(data)
+
+        async def ends_slowly():
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                for _ in range(20):
+                    await asyncio.sleep(0.002)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_unix_connection(Protocol, sock=near)
+            slow = asyncio.create_task(ends_slowly())
+            await asyncio.sleep(0)
+            sent = 0
+            for _ in range(5):
+                pid = os.fork()
+                if pid == 0:
+                    transport.pause_reading()
+                    raise SystemExit(7)
+                while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+                    far.send(b"x")
+                    sent += 1
+                    async with asyncio.timeout(10):
+                        while len(received) < sent:
+                            await asyncio.sleep(0.0005)
+                assert os.waitstatus_to_exitcode(ended[1]) == 7, ended
+            transport.close()
+            slow.cancel()
+
+        rulip.run(main())
+        far.close()
+        """
+    )
+
+
+def test_what_was_written_before_a_fork_is_sent_once():
+    in_process(
+        """
+        near, far = socket.socketpair()
+        near.setblocking(False)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_unix_connection(asyncio.Protocol, sock=near)
+            for number in range(5):
+                transport.write(b"%d" % number)
+                pid = os.fork()
+                if pid == 0:
+                    raise SystemExit(7)
+                status = await loop.run_in_executor(None, os.waitpid, pid, 0)
+                assert os.waitstatus_to_exitcode(status[1]) == 7, status
+            transport.close()
+
+        rulip.run(main())
+        assert far.recv(100) == b"01234"
+        assert far.recv(100) == b""
+        far.close()
+        """
+    )
+
+
+def test_a_child_goes_on_with_the_loop_it_inherited():
+    """As a daemon does that forks twice: what the loop watched, it watches in the child."""
+    in_process(
+        """
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.settimeout(10)
+        seen = []
+
+        class Echo(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def data_received(self, data):
+                self.transport.write(data.upper())
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            await loop.create_unix_connection(Echo, sock=near)
+            listener = socket.create_server(("127.0.0.1", 0))
+            listener.setblocking(False)
+            accepting = asyncio.ensure_future(loop.sock_accept(listener))
+            await asyncio.sleep(0.01)
+            pid = os.fork()
+            if pid:
+                far.send(b"to the child")
+                assert far.recv(100) == b"TO THE CHILD"
+                with socket.create_connection(listener.getsockname()) as client:
+                    assert client.recv(10) == b""
+                ended_well(pid)
+                print("passed", flush=True)
+                os._exit(0)
+            woken = loop.create_future()
+            threading.Thread(
+                target=lambda: loop.call_soon_threadsafe(woken.set_result, None)
+            ).start()
+            # To asyncio no loop runs here: only what was there is awaited.
+            await woken
+            client, _ = await accepting
+            client.close()
+            os._exit(0)
+
+        rulip.run(main())
+        """
+    )
+
+
 def test_multiprocessing_by_fork():
     in_process(
         """

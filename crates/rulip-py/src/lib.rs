@@ -162,6 +162,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_pending_tasks(loop)\n--\n\nThe native tasks of a loop that are not done.",
                 task::slots::pending_tasks,
             ))?),
+            ("_flush_written", ffi::spec::module_function(function(
+                c"_flush_written",
+                c"_flush_written()\n--\n\nSend what this thread's running loop has gathered this turn.",
+                event_loop::run::flush_written,
+            ))?),
             ("_set_tls_classes", ffi::spec::module_function(function(
                 c"_set_tls_classes",
                 c"_set_tls_classes(transport_class, protocol_class)\n--\n\nThe classes that TLS transports and their protocols answer as their own.",

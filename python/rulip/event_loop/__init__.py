@@ -16,7 +16,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from .._rulip import EventLoop
+from .._rulip import EventLoop, _flush_written
 from .sendfile import Sendfile
 from .signals import SignalHandlers
 from .task_registry import add_loop
@@ -71,6 +71,10 @@ class Loop(_NativeFirst, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  
         """Switch debug mode; a running loop follows at its next turn."""
         EventLoop.set_debug(self, enabled)
         self._follow_debug(enabled)
+
+
+# What was written counts as sent: a child has nothing to send a second time.
+os.register_at_fork(before=_flush_written)
 
 
 def new_event_loop() -> Loop:

@@ -1,15 +1,14 @@
 //! Registrations, as the engine offers them.
 //!
 //! What lives here: forwards to the reactor, with the engine's poller. What does not: the rules
-//! (`reactor`). The owner thread runs it. Invariant: a forked child tells the kernel nothing, for
-//! the poller is its parent's too.
+//! (`reactor`), forks (`fork`). The owner thread runs it. Invariant: a forked child tells its parent's
+//! poller nothing: it ends registrations by forgetting them, and makes them on a poller of its own.
 
 use std::os::fd::{BorrowedFd, RawFd};
 
 use super::{Engine, Io};
 use crate::error::{Error, Result};
 use crate::readiness::{Interest, Token};
-use crate::sys::process;
 
 impl<J: From<Io>, T> Engine<J, T> {
     /// Watches both directions of `fd` by edges. A failure gives the target back.
@@ -18,6 +17,9 @@ impl<J: From<Io>, T> Engine<J, T> {
         fd: BorrowedFd<'_>,
         target: T,
     ) -> std::result::Result<Token, (Error, T)> {
+        if let Err(error) = self.leave_parent() {
+            return Err((error, target));
+        }
         self.reactor.borrow_mut().register_edge(&self.poller, fd, target)
     }
 
@@ -28,11 +30,15 @@ impl<J: From<Io>, T> Engine<J, T> {
         interest: Interest,
         target: T,
     ) -> std::result::Result<Token, (Error, T)> {
+        if let Err(error) = self.leave_parent() {
+            return Err((error, target));
+        }
         self.reactor.borrow_mut().register_level(&self.poller, fd, interest, target)
     }
 
     /// Changes what a level registration waits for.
     pub fn set_interest(&self, token: Token, interest: Interest) -> Result<()> {
+        self.leave_parent()?;
         self.reactor.borrow_mut().set_interest(&self.poller, token, interest)
     }
 
@@ -95,16 +101,15 @@ impl<J: From<Io>, T> Engine<J, T> {
 
     /// Lets new bytes on `fd` end a wait, and nothing more: no target, no job, no registration.
     pub fn add_doorbell(&self, fd: RawFd) -> Result<()> {
-        self.poller.add_doorbell(fd)
+        self.leave_parent()?;
+        self.poller.add_doorbell(fd)?;
+        self.doorbell.set(Some(fd));
+        Ok(())
     }
 
     /// The inverse of [`Engine::add_doorbell`].
     pub fn remove_doorbell(&self, fd: RawFd) -> Result<()> {
+        self.doorbell.set(None);
         if self.is_foreign_process() { Ok(()) } else { self.poller.delete(fd) }
-    }
-
-    /// True in a forked child of the process that made this engine.
-    pub fn is_foreign_process(&self) -> bool {
-        process::id() != self.owner_pid
     }
 }

@@ -1,12 +1,13 @@
 //! The engine: one thread's queues, timers and registrations, turn by turn.
 //!
-//! What lives here: the [`Engine`] and its scheduling. A turn is in `turn`, registrations in `io`,
-//! the part other threads hold in `handle`, the end in `shutdown`. What does not: running jobs and
+//! What lives here: the [`Engine`] and its scheduling. A turn is in `turn`, registrations in `io`, what a
+//! fork changes in `fork`, the part other threads hold in `handle`, the end in `shutdown`. What does not: running jobs and
 //! dropping them, which is the caller's. One thread owns an engine; every method takes `&self`.
 //!
 //! Invariants: no borrow survives a return, and none is held while [`Engine::wait`] blocks, so a
 //! caller may come back in at any point; closures given to the engine only look at what they get.
 
+mod fork;
 mod handle;
 mod io;
 mod shutdown;
@@ -14,6 +15,7 @@ mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -55,8 +57,10 @@ pub struct Engine<J, T> {
     doorbell_rang: Cell<bool>,
     /// Foreign jobs on their way from the inbox to the ready queue: always empty between calls.
     incoming: Cell<Vec<J>>,
-    /// The process that made the poller. A forked child shares it with its parent.
-    owner_pid: i32,
+    /// Lets bytes on it end a wait.
+    doorbell: Cell<Option<RawFd>>,
+    /// The process that made the poller. A forked child shares it with its parent until it makes its own.
+    owner_pid: Cell<i32>,
 }
 
 impl<J: From<Io>, T> Engine<J, T> {
@@ -74,7 +78,8 @@ impl<J: From<Io>, T> Engine<J, T> {
             events: Cell::new(Events::with_capacity(EVENTS_PER_WAIT)),
             doorbell_rang: Cell::new(false),
             incoming: Cell::new(Vec::new()),
-            owner_pid: process::id(),
+            doorbell: Cell::new(None),
+            owner_pid: Cell::new(process::id()),
         })
     }
 
@@ -141,7 +146,7 @@ impl<J, T> fmt::Debug for Engine<J, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("poller", &self.poller)
-            .field("owner_pid", &self.owner_pid)
+            .field("owner_pid", &self.owner_pid.get())
             .finish_non_exhaustive()
     }
 }

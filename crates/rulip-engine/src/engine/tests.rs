@@ -1,6 +1,6 @@
 //! Tests of the engine, turn by turn.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 
 use super::*;
@@ -180,7 +180,7 @@ fn an_aborted_turn_keeps_its_jobs_and_its_events() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     engine.add_doorbell(reader.as_raw_fd()).unwrap();
     let (edge, to_edge) = rustix::pipe::pipe().unwrap();
-    engine.register_edge(std::os::fd::AsFd::as_fd(&edge), "edge").unwrap();
+    engine.register_edge(edge.as_fd(), "edge").unwrap();
     rustix::io::write(&to_edge, b"x").unwrap();
     rustix::io::write(&writer, b"x").unwrap();
     let plan = engine.plan(Idle::MayBlock);
@@ -272,7 +272,7 @@ fn the_handle_crosses_threads() {
 
 #[test]
 fn a_forked_child_leaves_its_parents_registrations_alone() {
-    let mut engine = engine();
+    let engine = engine();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let fd = reader.as_raw_fd();
     let first = engine.register_level(fd, Interest::READABLE, "first").unwrap();
@@ -283,17 +283,47 @@ fn a_forked_child_leaves_its_parents_registrations_alone() {
     };
     rustix::io::write(&writer, b"x").unwrap();
     // A child has its parent's memory and another number.
-    engine.owner_pid += 1;
+    engine.owner_pid.set(engine.owner_pid.get() + 1);
     assert!(engine.is_foreign_process());
     assert_eq!(engine.deregister(first), Some("first"));
     assert!(!told_the_kernel(&engine));
-    engine.register_level(fd, Interest::READABLE, "second").unwrap();
-    assert_eq!(engine.shutdown().1, ["second"]);
+    assert_eq!(engine.shutdown().1, Vec::<&str>::new());
     assert!(!told_the_kernel(&engine));
 
-    engine.owner_pid -= 1;
+    engine.owner_pid.set(engine.owner_pid.get() - 1);
     assert!(!engine.is_foreign_process());
+    assert_eq!(engine.deregister(first), None);
     engine.register_level(fd, Interest::READABLE, "third").unwrap();
     assert_eq!(engine.shutdown().1, ["third"]);
     assert!(told_the_kernel(&engine));
+}
+
+#[test]
+fn a_forked_child_that_uses_its_engine_has_a_poller_of_its_own() {
+    let engine = engine();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let (edges, _edge_writer) = rustix::pipe::pipe().unwrap();
+    let level = engine.register_level(reader.as_raw_fd(), Interest::READABLE, "level").unwrap();
+    let edge = engine.register_edge(edges.as_fd(), "edge").unwrap();
+    let gone = rustix::pipe::pipe().unwrap();
+    engine.register_level(gone.0.as_raw_fd(), Interest::READABLE, "gone").unwrap();
+    drop(gone);
+    rustix::io::write(&writer, b"x").unwrap();
+
+    engine.owner_pid.set(engine.owner_pid.get() + 1);
+    engine.wait(&engine.plan(Idle::MustNotBlock)).unwrap();
+    assert!(!engine.is_foreign_process());
+    engine.collect(Deadline(0));
+    assert_eq!(engine.ready_len(), 1);
+    assert_eq!(engine.with_target(edge, |target| *target), Some("edge"));
+
+    // The kernel knows them: it can be told to forget, and wakes.
+    assert_eq!(engine.deregister(level), Some("level"));
+    engine.begin_turn();
+    assert!(engine.next_job().is_some());
+    engine.end_turn();
+    let plan = engine.plan(Idle::MayBlock);
+    assert_eq!(plan, Plan::Block(None));
+    engine.handle().wake();
+    engine.wait(&plan).unwrap();
 }

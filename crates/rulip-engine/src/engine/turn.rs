@@ -69,6 +69,7 @@ impl<J: From<Io>, T> Engine<J, T> {
             Plan::Block(None) => None,
             Plan::Block(Some(deadline)) => Some(deadline.since(clock::now())),
         };
+        self.leave_parent()?;
         let mut events = self.events.replace(Events::placeholder());
         // An edge is told once: events of an aborted turn are delivered before new ones are asked.
         let waited =

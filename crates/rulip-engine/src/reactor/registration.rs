@@ -145,6 +145,27 @@ impl<T> Reactor<T> {
         Ok(())
     }
 
+    /// Tells another poller all that this one's predecessor knew. A descriptor that is closed, or cannot be
+    /// watched, was lost to the other one too.
+    pub fn register_again(&mut self, poller: &Poller) -> Result<()> {
+        for (index, registration) in &self.slots {
+            let token = Token::new(index as u32, registration.generation);
+            if self.by_fd.get(&registration.fd) != Some(&token) {
+                continue;
+            }
+            let added = match registration.watch {
+                Watch::Level(Interest::NONE) => Ok(()),
+                Watch::Level(interest) => poller.add_level(registration.fd, token, interest),
+                Watch::Edge => poller.add_edge_again(registration.fd, token),
+            };
+            match added {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::EPERM)) => {}
+                added => added?,
+            }
+        }
+        Ok(())
+    }
+
     /// Ends a registration. A descriptor that is already closed is no error.
     pub fn deregister(&mut self, poller: &Poller, token: Token) -> Option<T> {
         let registration = slot(&self.slots, token)?;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
+use rustix::io::{DupFlags, Errno, dup3};
 
 use crate::error::{Error, Result};
 
@@ -22,9 +22,14 @@ pub struct Waker {
 impl Waker {
     /// A waker that nobody watches yet.
     pub fn new() -> Result<Self> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(Error::from_op("eventfd"))?;
-        Ok(Self { fd: Mutex::new(Some(fd)) })
+        Ok(Self { fd: Mutex::new(Some(make()?)) })
+    }
+
+    /// A descriptor of our own under the same number: a forked child shares its parent's.
+    pub fn renew(&self) -> Result<()> {
+        let mut fd = self.lock();
+        let Some(shared) = fd.as_mut() else { return Ok(()) };
+        dup3(make()?, shared, DupFlags::CLOEXEC).map_err(Error::from_op("dup3"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
@@ -63,6 +68,10 @@ impl Waker {
             drain(fd);
         }
     }
+}
+
+fn make() -> Result<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(Error::from_op("eventfd"))
 }
 
 fn drain(fd: &OwnedFd) {

@@ -19,6 +19,7 @@ use rulip_engine::{Deadline, Idle, Plan, Readiness, Token};
 use crate::event_loop::slow_jobs::{self, SlowJobs};
 use crate::event_loop::surroundings::Surroundings;
 use crate::event_loop::watch_fd;
+use crate::ffi::arguments::Args;
 use crate::ffi::error::FirstError;
 use crate::ffi::gc::{self, Unlocked};
 use crate::ffi::trampoline::shielded;
@@ -251,6 +252,14 @@ fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<()> {
 fn report_stray(this: &This, raised: Raised) -> Res<()> {
     let exc = raised.take();
     LoopState::report(this, "Exception in the event loop", Some(&exc), &[])
+}
+
+/// `_flush_written()`: before a fork, so that the child has nothing to send a second time.
+pub(crate) fn flush_written(_args: &Args<'_>) -> Res<Obj> {
+    match running() {
+        Some(this) => flush(&this).map(|()| Obj::none()),
+        None => Ok(Obj::none()),
+    }
 }
 
 /// Sends what this turn's jobs wrote, one send per transport.

@@ -27,8 +27,10 @@ impl Ref<StreamTransport> {
     pub(crate) fn write(&self, data: &Obj) -> Res<()> {
         let chunk = if bytes::is_exact(data) {
             Bytes::new(data.clone()).map_err(|_| Raised::type_error("bytes expected"))?
+        } else if value::is_bytes_like(data) {
+            value::with_buffer(data, Bytes::copy_of)??
         } else {
-            snapshot(data)?
+            return Err(not_bytes_like(data));
         };
         self.check_may_write("write")?;
         let len = chunk.as_ref().len();
@@ -247,16 +249,20 @@ impl Ref<StreamTransport> {
     }
 }
 
-/// A copy of memory that may change after the call.
+/// A copy of memory that may change after the call: of anything that has a buffer.
 fn snapshot(data: &Obj) -> Res<Bytes> {
     match value::with_buffer(data, Bytes::copy_of) {
         Ok(copy) => copy,
+        Err(raised) if value::is_bytes_like(data) => Err(raised),
         Err(raised) => {
             raised.clear();
-            Err(Raised::type_error(&format!(
-                "data argument must be a bytes-like object, not '{}'",
-                data.type_name()
-            )))
+            Err(not_bytes_like(data))
         }
     }
+}
+
+#[cold]
+fn not_bytes_like(data: &Obj) -> Raised {
+    let kind = data.type_name();
+    Raised::type_error(&format!("data argument must be a bytes-like object, not '{kind}'"))
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use rustix::io::Errno;
+use rustix::io::{DupFlags, Errno, dup3};
 
 use crate::error::{Error, Result};
 use crate::readiness::{Interest, Readiness, Token};
@@ -35,6 +35,19 @@ impl Poller {
         let fd =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::from_op("epoll_create1"))?;
         Ok(Self { fd: RefCell::new(Some(fd)), coarse: AtomicBool::new(false) })
+    }
+
+    /// Watches nothing any more, in an instance of its own, under the same number: a forked child shares
+    /// its parent's. EBUSY while a wait uses the old one.
+    pub fn renew(&self) -> Result<()> {
+        let mut shared = match self.fd.try_borrow_mut() {
+            Ok(shared) => shared,
+            Err(_) => return Err(Error::new("dup3", Errno::BUSY)),
+        };
+        let Some(shared) = shared.as_mut() else { return Err(Error::new("dup3", Errno::BADF)) };
+        let own =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::from_op("epoll_create1"))?;
+        dup3(own, shared, DupFlags::CLOEXEC).map_err(Error::from_op("dup3"))
     }
 
     /// Closes the descriptor: every later call fails with EBADF. Left open while a wait uses it.
@@ -66,6 +79,11 @@ impl Poller {
     /// Watches both directions of `fd`, edges only.
     pub fn add_edge(&self, fd: BorrowedFd<'_>, token: Token) -> Result<()> {
         self.try_add(fd, token, edge_flags())
+    }
+
+    /// As [`Poller::add_edge`], by a number that may be stale.
+    pub fn add_edge_again(&self, fd: RawFd, token: Token) -> Result<()> {
+        self.try_add(borrow("epoll_ctl", fd)?, token, edge_flags())
     }
 
     /// As [`Poller::add_edge`], over a registration the kernel already holds for `fd`.
