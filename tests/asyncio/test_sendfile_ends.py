@@ -194,6 +194,30 @@ def test_the_protocol_may_be_changed_meanwhile_and_hears_of_the_end(run, path, m
         run(main())
 
 
+def test_a_protocol_set_meanwhile_stays(run, path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with connection(Recorder, unix_sockets) as (transport, first, peer):
+            second = Recorder()
+            second.connection_made(transport)
+            with open(path, "rb") as file:
+                sending = asyncio.create_task(loop.sendfile(transport, file))
+                await stuck(sending, peer)
+                transport.set_protocol(second)
+                receiving = asyncio.ensure_future(recv_to_end(peer))
+                assert await within(sending) == len(DATA)
+            assert transport.get_protocol() is second
+            await loop.sock_sendall(peer, b"for the second")
+            await second.wait_received(14)
+            transport.close()
+            assert await within(second.lost) is None
+            assert await receiving == DATA
+            assert first.calls == ["connection_made"]
+
+    with no_fd_leak():
+        run(main())
+
+
 @WAYS
 def test_a_writer_that_was_paused_is_resumed(run, path, mapped):
     """The buffer drains before or while the file goes: its protocol may write again afterwards."""

@@ -100,7 +100,8 @@ class SendfileProtocol(asyncio.Protocol):
 
     def restore(self) -> None:
         """Give the transport back to its protocol."""
-        self._transport.set_protocol(self._replaced)
+        if self._transport.get_protocol() is self:
+            self._transport.set_protocol(self._replaced)
         if self._was_reading:
             self._transport.resume_reading()
         if self._was_paused and not self._paused:

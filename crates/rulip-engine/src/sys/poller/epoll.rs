@@ -40,9 +40,8 @@ impl Poller {
     /// Watches nothing any more, in an instance of its own, under the same number: a forked child shares
     /// its parent's. EBUSY while a wait uses the old one.
     pub fn renew(&self) -> Result<()> {
-        let mut shared = match self.fd.try_borrow_mut() {
-            Ok(shared) => shared,
-            Err(_) => return Err(Error::new("dup3", Errno::BUSY)),
+        let Ok(mut shared) = self.fd.try_borrow_mut() else {
+            return Err(Error::new("dup3", Errno::BUSY));
         };
         let Some(shared) = shared.as_mut() else { return Err(Error::new("dup3", Errno::BADF)) };
         let own =
