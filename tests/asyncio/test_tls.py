@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from tests.asyncio.serving import Factory, address
 from tests.loopback import (
+    BufferedRecorder,
     Recorder,
     collect_reports,
     tcp_sockets,
@@ -698,6 +699,48 @@ def test_connection_made_raises(run):
             "Fatal error: protocol.buffer_updated() call failed."
         ]
         await finish(server, transport)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [b"read-only", memoryview(b"read-only"), "text", None, 42, memoryview(bytearray(20))[::2]],
+    ids=["bytes", "view", "str", "None", "int", "gaps"],
+)
+def test_a_buffer_that_cannot_be_filled_ends_the_connection(run, buffer):
+    class Wrong(BufferedRecorder):
+        def get_buffer(self, sizehint):
+            return buffer
+
+    async def main():
+        reports = collect_reports(asyncio.get_running_loop())
+        async with tls_connection(Wrong) as (_transport, protocol, peer):
+            await peer.send(b"data")
+            exc = await within(protocol.lost)
+            assert isinstance(exc, (TypeError, BufferError))
+            assert protocol.calls == ["connection_made", "connection_lost"]
+            [report] = reports
+            assert report["message"] == "Fatal error on SSL protocol"
+            assert report["exception"] is exc
+
+    run(main())
+
+
+@pytest.mark.parametrize("method", ["get_buffer", "buffer_updated"])
+def test_buffer_callbacks_raise(run, method):
+    def fail(self, *args):
+        raise ZeroDivisionError(method)
+
+    bombed = type("Bombed", (ViewRecorder,), {method: fail})
+
+    async def main():
+        reports = collect_reports(asyncio.get_running_loop())
+        async with tls_connection(bombed) as (_transport, protocol, peer):
+            await peer.send(b"data")
+            exc = await within(protocol.lost)
+            assert isinstance(exc, ZeroDivisionError)
+            assert [report["exception"] for report in reports] == [exc]
 
     run(main())
 
