@@ -90,9 +90,11 @@ def test_calls_while_the_loop_closes(loop_factory):
         refused: list[list[str]] = [[] for _ in range(4)]
         started = threading.Barrier(5)
 
-        def callback():
+        def callback(loop=loop):
             nonlocal ran
             ran += 1
+            if ran == 1:
+                loop.call_later(0.001, loop.stop)
 
         def body(lane, loop=loop, accepted=accepted, refused=refused, started=started, cb=callback):
             started.wait(PATIENCE)
@@ -115,7 +117,6 @@ def test_calls_while_the_loop_closes(loop_factory):
         for each in threads:
             each.start()
         started.wait(PATIENCE)
-        loop.call_later(0.001, loop.stop)
         loop.run_forever()
         loop.close()
         for each in threads:
