@@ -1,6 +1,7 @@
 """Runs a program and tells what happened: in which turn, to whom, in which order, with what result.
 
-Here: what each step does, and the trace. Not here: which programs there are (programs.py).
+Here: the clock, the turns, tasks and callbacks of a program, the trace, the end. Not here: what
+each step does (steps/), and which programs there are (grammar.py).
 Thread: one. The clock is the interpreter's: each turn of the loop takes a millisecond, and no two
 deadlines are equal, whose order is a documented difference.
 Invariant: what is in a trace depends on the program and on asyncio's semantics, on nothing else.
@@ -11,42 +12,68 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import itertools
 import re
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable
+from functools import cached_property
 from typing import Any
 
-from .programs import PRIMITIVES, Program, Step, Steps
+from .grammar import KINDS, Program, Step, Steps
 
-TURNS = 60
-TURNS_TO_END = 40
+#: A program ends after so many turns in which nothing happens, or so many in all.
+QUIET = 9
+TURNS = 80
 MILLISECOND = 0.001
 
 Trace = list[Any]
 
 #: The number of the task of the program that runs, or that made the one that runs.
 root: contextvars.ContextVar[int] = contextvars.ContextVar("root", default=-1)
+#: One that programs set and reset.
+variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=-1)
 
 
 class Boom(Exception):
     """What a program raises on purpose."""
 
 
+class Base(BaseException):
+    """What it raises that is no Exception."""
+
+
+def made(kind: str) -> BaseException:
+    """An exception by name."""
+    if kind == "CancelledError":
+        return asyncio.CancelledError("by hand")
+    known: dict[str, type[BaseException]] = {"Boom": Boom, "Base": Base}
+    return (known.get(kind) or getattr(__import__("builtins"), kind))("on purpose")
+
+
 def told(error: BaseException | None) -> Any:
-    """An exception as a comparable value."""
-    if isinstance(error, BaseExceptionGroup):
-        return (type(error).__name__, error.message, [told(inner) for inner in error.exceptions])
+    """An exception as a comparable value: what it says, and why it came about."""
     if error is None:
         return None
-    return (type(error).__name__, plain(str(error)))
+    inner = [told(one) for one in getattr(error, "exceptions", ())]
+    why = [type(error.__cause__).__name__, type(error.__context__).__name__]
+    text = error.message if isinstance(error, BaseExceptionGroup) else plain(str(error))
+    return (type(error).__name__, text, inner, why, error.__suppress_context__)
+
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+NUMBERED = re.compile(r"Task-\d+")
+SHOWN = re.compile(
+    r"<(?:\w*(?:Task|Future)\b|_GatheringFuture|TaskGroup|Timer|Handle|coroutine|Token|"
+    r"tests\.|object).*",
+    re.DOTALL,
+)
 
 
 def plain(text: str) -> str:
     """Without addresses, generated names, and what stands for the same thing."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", text)
-    text = re.sub(r"Task-\d+", "Task-N", text)
-    return re.sub(r"<(?:Task|Future|_GatheringFuture|Timer|Handle|coroutine)\b.*", "<...>", text)
+    if "<" in text:
+        text = SHOWN.sub("<...>", ADDRESS.sub("", text))
+    return NUMBERED.sub("Task-N", text) if "Task-" in text else text
 
 
 class InOrder(dict[Any, None]):
@@ -65,39 +92,108 @@ class Interpreter:
     def __init__(self, loop: asyncio.AbstractEventLoop, aio: Any) -> None:
         self.loop, self.aio = loop, aio
         self.now, self.turn, self.deadlines = 100.0, 0, 0
+        self.ended, self.last_turn, self.heard, self.quiet = False, 0, 0, 0
         self.trace: Trace = []
-        self.tasks: list[asyncio.Task[Any]] = []
+        self.tasks: list[tuple[int, asyncio.Task[Any]]] = []
+        self.count = itertools.count()
         loop.time = lambda: self.now  # type: ignore[method-assign]
         loop.set_exception_handler(self.report)
-        count = range(PRIMITIVES)
-        self.queues = [aio.Queue(1), aio.PriorityQueue()]
-        self.locks = [aio.Lock() for _ in count]
-        self.events = [aio.Event() for _ in count]
-        self.semaphores = [aio.Semaphore(1), aio.BoundedSemaphore(2)]
-        self.conditions = [aio.Condition(), aio.Condition(self.locks[1])]
-        self.barriers = [aio.Barrier(2), aio.Barrier(3)]
-        self.futures = [loop.create_future() for _ in range(4)]
-        self.reader = aio.StreamReader(limit=8, loop=loop)
+
+    # -- what programs share; made when a step asks
+
+    @cached_property
+    def queues(self) -> list[Any]:
+        return [self.aio.Queue(1), self.aio.PriorityQueue(), self.aio.LifoQueue(2)]
+
+    @cached_property
+    def locks(self) -> list[Any]:
+        return [self.aio.Lock(), self.aio.Lock()]
+
+    @cached_property
+    def events(self) -> list[Any]:
+        return [self.aio.Event(), self.aio.Event()]
+
+    @cached_property
+    def semaphores(self) -> list[Any]:
+        return [self.aio.Semaphore(1), self.aio.BoundedSemaphore(2)]
+
+    @cached_property
+    def conditions(self) -> list[Any]:
+        return [self.aio.Condition(), self.aio.Condition(self.locks[1])]
+
+    @cached_property
+    def barriers(self) -> list[Any]:
+        return [self.aio.Barrier(2), self.aio.Barrier(3)]
+
+    @cached_property
+    def reader(self) -> Any:
+        return self.aio.StreamReader(limit=8, loop=self.loop)
+
+    @cached_property
+    def reading(self) -> Any:
+        """Held by whoever reads: two that read at once are documented differences."""
+        return self.aio.Lock()
+
+    @cached_property
+    def futures(self) -> list[Any]:
+        return [self.new_future(index) for index in range(4)]
+
+    def new_future(self, index: int) -> Any:
+        """The loop's, the class's that programs name, asyncio's, and one written in Python."""
+        if index == 0:
+            return self.loop.create_future()
+        if index == 1:
+            return self.aio.Future(loop=self.loop)
+        return (asyncio.Future, asyncio.futures._PyFuture)[index % 2](loop=self.loop)  # type: ignore[attr-defined]
+
+    @cached_property
+    def kept(self) -> list[Any]:
+        """What is kept to the end: generators left unfinished."""
+        return []
+
+    @cached_property
+    def handles(self) -> list[asyncio.Handle]:
+        return []
+
+    @cached_property
+    def callbacks(self) -> list[Any]:
+        """Callbacks that were added: (future, function)."""
+        return []
+
+    @cached_property
+    def limits(self) -> list[Any]:
+        return []
+
+    @cached_property
+    def groups(self) -> list[Any]:
+        return []
+
+    @cached_property
+    def gatherings(self) -> list[Any]:
+        return []
+
+    @cached_property
+    def tokens(self) -> list[Any]:
+        return []
 
     # -- the trace
 
     def note(self, *what: Any) -> None:
-        task = asyncio.current_task(self.loop) if self.loop.is_running() else None
+        task = asyncio.current_task(self.loop)
         who = None if task is None else plain(task.get_name())
         self.trace.append((self.turn, who, *what))
 
     def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        message = re.sub(r"[ (].*0x.*", "", plain(context["message"]))
-        self.trace.append((self.turn, "reported", message.split("Gathering")[0], told(error)))
+        message = re.sub(r"[ (].*0x.*", "", plain(context["message"])).split("Gathering")[0]
+        self.trace.append((self.turn, "reported", message, told(error), list(context)))
 
-    def look(self) -> None:
-        task = asyncio.current_task(self.loop)
-        names = sorted(plain(task.get_name()) for task in asyncio.all_tasks(self.loop))
-        primitives = (self.queues, self.locks, self.events, self.semaphores, self.conditions)
-        looks = [plain(str(primitive)) for several in primitives for primitive in several]
-        looks += [plain(repr(barrier)) for barrier in self.barriers]
-        self.note("look", names, task and task.cancelling(), looks)
+    def warned(self, message: Warning | str, category: type[Warning], *where: Any) -> None:
+        text = plain(str(message).partition("\n")[0])
+        self.trace.append((self.turn, "warned", category.__name__, text))
+
+    def unraisable(self, entry: Any) -> None:
+        self.trace.append((self.turn, "unraisable", told(entry.exc_value)))
 
     # -- running
 
@@ -106,56 +202,92 @@ class Interpreter:
         self.deadlines += 1
         return milliseconds * MILLISECOND + self.deadlines * 1e-7
 
-    def spin(self) -> None:
-        self.loop.stop()
-        self.loop.run_forever()
+    def delay_or_none(self, milliseconds: int) -> float:
+        """The same, or none at all."""
+        return self.delay(milliseconds) if milliseconds else 0
+
+    def tick(self) -> None:
+        """The first and the last of each turn."""
         self.turn += 1
         self.now += MILLISECOND
+        self.quiet = self.quiet + 1 if len(self.trace) == self.heard else 0
+        self.heard = len(self.trace)
+        if self.quiet > QUIET or self.turn > self.last_turn:
+            self.ended = True
+            self.loop.stop()
+        else:
+            self.loop.call_soon(self.tick)
+
+    def spin(self, turns: int) -> None:
+        """Until nothing happens any more. What stops the loop does not stop the program."""
+        self.ended, self.quiet, self.last_turn = False, 0, self.turn + turns
+        self.loop.call_soon(self.tick, context=contextvars.Context())
+        while not self.ended:
+            try:
+                self.loop.run_forever()
+            except BaseException as error:
+                self.trace.append((self.turn, "escaped", told(error)))
+            else:
+                self.trace.append((self.turn, "stopped"))
 
     def play(self, program: Program) -> Trace:
-        unraisable: list[Any] = []
-        hook, sys.unraisablehook = sys.unraisablehook, unraisable.append
+        hook, sys.unraisablehook = sys.unraisablehook, self.unraisable
         try:
-            return self.play_watched(program, unraisable)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.showwarning = self.warned
+                for number, steps in enumerate(program):
+                    self.spawn(steps, f"t{number}")
+                self.spin(TURNS)
+                self.end()
+                self.outcomes()
+                self.forget()
+                self.loop.close()
         finally:
             sys.unraisablehook = hook
+        return self.trace
 
-    def play_watched(self, program: Program, unraisable: list[Any]) -> Trace:
-        with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("always")
-            for number, steps in enumerate(program):
-                self.spawn(steps, f"t{number}")
-            self.spin_until_done(TURNS)
-            self.finish()
-        self.trace.append(sorted(plain(str(warning.message)) for warning in seen))
-        self.trace.append(sorted(str(told(entry.exc_value)) for entry in unraisable))
-        return list(self.trace)
-
-    def spin_until_done(self, turns: int) -> None:
-        for _ in range(turns):
-            self.spin()
-            if not asyncio.all_tasks(self.loop):
-                return
-
-    def finish(self) -> None:
+    def end(self) -> None:
+        """Cancel what is left, and again what does not listen."""
         for _ in range(4):
             left = sorted(asyncio.all_tasks(self.loop), key=self.age)
+            if not left:
+                break
             self.trace.append([plain(task.get_name()) for task in left])
             for task in left:
                 task.cancel("the end")
-            self.spin_until_done(TURNS_TO_END)
-        for task in self.tasks:
-            self.trace.append((task.get_name(), self.outcome(task)))
-        for future in self.futures:
-            self.trace.append(self.outcome(future))
-        self.tasks.clear()
-        self.futures.clear()
+            del task, left
+            self.spin(TURNS)
+
+    def outcomes(self) -> None:
+        for number, task in self.tasks:
+            self.trace.append((number, task.get_name(), task.cancelling(), self.outcome(task)))
+        self.trace += [self.outcome(future) for future in vars(self).get("futures", ())]
+        if "kept" in vars(self):
+            self.end_generators()
+
+    def end_generators(self) -> None:
+        """In the order of a set of weak references: what is told has none."""
+        start = len(self.trace)
+        ending = self.loop.create_task(self.loop.shutdown_asyncgens())
+        self.spin(TURNS)
+        self.trace.append((ending.done(), ending.cancel()))
+        self.trace[start:] = sorted(map(repr, self.trace[start:]))
+
+    def forget(self) -> None:
+        """What is garbage is told of in no order."""
+        start = len(self.trace)
+        for name in [*vars(self)]:
+            if name not in ("loop", "aio", "trace", "turn", "now"):
+                delattr(self, name)
         gc.collect()
+        self.trace[start:] = sorted(map(repr, self.trace[start:]))
 
     def age(self, task: asyncio.Task[Any]) -> tuple[int, int]:
         """By number: the program's own tasks, then those made for it."""
-        if task in self.tasks:
-            return (0, self.tasks.index(task))
+        for number, one in self.tasks:
+            if one is task:
+                return (0, number)
         number = task.get_name().rpartition("-")[2]
         # A task factory's are not all named: it numbers them.
         return (1, int(number) if number.isdecimal() else getattr(task, "number", 0))
@@ -168,208 +300,47 @@ class Interpreter:
         error = future.exception()
         return told(error) if error is not None else plain(repr(future.result()))
 
-    def spawn(self, steps: Steps, name: str | None = None) -> asyncio.Task[Any]:
-        number = len(self.tasks)
+    # -- tasks and callbacks
+
+    def spawn(self, steps: Steps, name: str | None = None, group: Any = None) -> Any:
+        number = next(self.count)
         context = contextvars.copy_context()
         context.run(root.set, number)
-        name = name or f"s{number}"
-        task = self.loop.create_task(self.body(steps), name=name, context=context)
-        self.tasks.append(task)
+        create = self.loop.create_task if group is None else group.create_task
+        task = create(self.body(steps), name=name or f"s{number}", context=context)
+        self.tasks.append((number, task))
         return task
 
-    # -- steps
+    def task(self, index: int) -> asyncio.Task[Any] | None:
+        return self.tasks[index % len(self.tasks)][1] if self.tasks else None
 
-    def act(self, step: Step) -> Any:
-        """A step that does not await."""
-        match step:
-            case ("cancel", index, message):
-                task = self.tasks[index % len(self.tasks)]
-                return task.cancel(message) if message else task.cancel()
-            case ("set_event", index):
-                return self.events[index].set()
-            case ("clear_event", index):
-                return self.events[index].clear()
-            case ("settle", index, how):
-                return self.settle(self.futures[index], how)
-            case ("put_nowait", index, item):
-                return self.queues[index].put_nowait(item)
-            case ("get_nowait", index):
-                return self.queues[index].get_nowait()
-            case ("task_done", index):
-                return self.queues[index].task_done()
-            case ("release", index):
-                return self.semaphores[index].release()
-            case ("feed", data):
-                return self.reader.feed_data(data)
-            case ("feed_eof",):
-                return self.reader.feed_eof()
-            case ("fail" | "raise",):
-                raise Boom("on purpose")
-            case ("look",):
-                return self.look()
-            case ("call_soon", action):
-                self.loop.call_soon(self.callback, action)
-                return None
-            case ("call_later", milliseconds, action):
-                self.loop.call_later(self.delay(milliseconds), self.callback, action)
-                return None
-            case ("uncancel",):
-                task = asyncio.current_task(self.loop)
-                return task and task.uncancel()
-        return NotImplemented
+    def waitable(self, index: int) -> asyncio.Task[Any] | None:
+        """A task, unless whoever runs is one that it may wait for: a ring cannot be cancelled."""
+        if not self.tasks:
+            return None
+        number, task = self.tasks[index % len(self.tasks)]
+        return task if number > root.get() else None
 
-    def settle(self, future: asyncio.Future[Any], how: str) -> Any:
-        if how == "cancel":
-            return future.cancel()
-        if how == "result":
-            return future.set_result(len(self.trace))
-        return future.set_exception(Boom("settled"))
-
-    def callback(self, action: Step) -> None:
+    def callback(self, action: Step, *future: Any) -> None:
         try:
-            self.note("callback", action, self.act(action))
-        except Exception as error:
-            self.note("callback", action, told(error))
+            self.note("callback", action[0], repr(self.act(action)))
+        except BaseException as error:
+            self.note("callback", action[0], told(error))
             raise
+
+    def act(self, action: Step) -> Any:
+        """A step that does not await."""
+        return KINDS[action[0]].function(self, *action[1:])
 
     async def body(self, steps: Steps) -> int:
         for count, step in enumerate(steps):
+            kind = KINDS[step[0]]
             try:
-                result = await self.do(step)
+                result = kind.function(self, *step[1:])
+                if kind.awaits:
+                    result = await result
             except BaseException as error:
                 self.note(count, step[0], "raised", told(error))
                 raise
             self.note(count, step[0], plain(repr(result)))
         return len(steps)
-
-    async def do(self, step: Step) -> Any:
-        result = self.act(step)
-        if result is not NotImplemented:
-            return result
-        method: Callable[..., Any] = getattr(self, f"do_{step[0]}")
-        return await method(*step[1:])
-
-    async def do_sleep(self, milliseconds: int) -> Any:
-        return await self.aio.sleep(self.delay(milliseconds) if milliseconds else 0, "slept")
-
-    async def do_put(self, index: int, item: int) -> Any:
-        return await self.queues[index].put(item)
-
-    async def do_get(self, index: int) -> Any:
-        return await self.queues[index].get()
-
-    async def do_join(self, index: int) -> Any:
-        return await self.queues[index].join()
-
-    async def do_acquire(self, index: int) -> Any:
-        return await self.semaphores[index].acquire()
-
-    async def do_wait_event(self, index: int) -> Any:
-        return await self.events[index].wait()
-
-    async def do_notify(self, index: int, count: int) -> Any:
-        async with self.conditions[index]:
-            self.conditions[index].notify(count)
-
-    async def do_wait_condition(self, index: int) -> Any:
-        async with self.conditions[index]:
-            return await self.conditions[index].wait()
-
-    async def do_barrier(self, index: int) -> Any:
-        return await self.barriers[index].wait()
-
-    async def do_await_future(self, index: int) -> Any:
-        return await self.futures[index]
-
-    async def do_await_task(self, index: int) -> Any:
-        task = self.tasks[index % len(self.tasks)]
-        if self.tasks.index(task) > root.get():
-            return await task
-        # Tasks that await each other in a ring cannot be cancelled, nor end.
-        done, _ = await self.aio.wait([task], timeout=self.delay(index))
-        return len(done)
-
-    async def do_read(self, how: str, count: int) -> Any:
-        match how:
-            case "line":
-                return await self.reader.readline()
-            case "exactly":
-                return await self.reader.readexactly(count)
-            case "until":
-                return await self.reader.readuntil(b"\x00")
-        return await self.reader.read(count)
-
-    async def do_with_lock(self, index: int, steps: Steps) -> Any:
-        async with self.locks[index]:
-            return await self.body(steps)
-
-    async def do_with_semaphore(self, index: int, steps: Steps) -> Any:
-        async with self.semaphores[index]:
-            return await self.body(steps)
-
-    async def do_with_condition(self, index: int, steps: Steps) -> Any:
-        async with self.conditions[index] as entered:
-            assert entered is None
-            return await self.body(steps)
-
-    async def do_timeout(self, milliseconds: int, steps: Steps) -> Any:
-        async with self.aio.timeout(self.delay(milliseconds)) as limit:
-            await self.body(steps)
-        return limit.expired()
-
-    async def do_wait_for(self, milliseconds: int, steps: Steps) -> Any:
-        return await self.aio.wait_for(self.body(steps), self.delay(milliseconds))
-
-    async def do_gather(self, return_exceptions: bool, bodies: list[Steps]) -> Any:
-        coroutines = [self.body(steps) for steps in bodies]
-        results = await self.aio.gather(*coroutines, return_exceptions=return_exceptions)
-        return [told(item) if isinstance(item, BaseException) else item for item in results]
-
-    async def do_wait(self, mode: str, milliseconds: int | None, bodies: list[Steps]) -> Any:
-        tasks = [self.spawn(steps) for steps in bodies]
-        limit = None if milliseconds is None else self.delay(milliseconds)
-        done, left = await self.aio.wait(tasks, timeout=limit, return_when=mode)
-        return [sorted(task.get_name() for task in several) for several in (done, left)]
-
-    async def do_shield(self, steps: Steps) -> Any:
-        return await self.aio.shield(self.spawn(steps))
-
-    async def do_group(self, bodies: list[Steps]) -> Any:
-        async with self.aio.TaskGroup() as group:
-            if type(group) is asyncio.TaskGroup:
-                # It cancels its tasks in the order of their addresses; ours in the order they came.
-                group._tasks = InOrder()  # type: ignore[attr-defined]
-            tasks = [group.create_task(self.body(steps)) for steps in bodies]
-        return [task.result() for task in tasks]
-
-    async def do_spawn(self, steps: Steps) -> Any:
-        return self.spawn(steps).get_name()
-
-    async def do_generator(self, to_the_end: bool, steps: Steps) -> Any:
-        async def generate() -> AsyncIterator[int]:
-            try:
-                for step in steps:
-                    await self.do(step)
-                    yield 1
-            finally:
-                self.note("generator closes")
-                await self.aio.sleep(0)
-
-        generator = generate()
-        async for _ in generator:
-            if not to_the_end:
-                break
-        await generator.aclose()  # type: ignore[attr-defined]
-        return "generated"
-
-    async def do_try(self, how: str, steps: Steps, others: Steps) -> Any:
-        try:
-            return await self.body(steps)
-        except (Exception, asyncio.CancelledError) as error:
-            if how == "swallow":
-                return await self.body(others)
-            self.note("caught", told(error))
-            raise
-        finally:
-            if how == "finally":
-                await self.body(others)

@@ -295,9 +295,22 @@ impl Ref<LoopState> {
     #[inline]
     pub(crate) fn now(&self) -> Res<Deadline> {
         if self.time_replaced.get() {
-            let seconds = self.as_obj().method0(&crate::names::get().time)?;
-            return Ok(Deadline::from_secs(value::as_f64(&seconds)?));
+            return self.time_by_name().map(Deadline::from_secs);
         }
         Ok(rulip_engine::sys::clock::now())
+    }
+
+    /// `time()`, exactly: what deadlines are counted from.
+    #[inline]
+    pub(crate) fn time(&self) -> Res<f64> {
+        if self.time_replaced.get() {
+            return self.time_by_name();
+        }
+        Ok(rulip_engine::sys::clock::now().as_secs())
+    }
+
+    #[cold]
+    fn time_by_name(&self) -> Res<f64> {
+        value::as_f64(&self.as_obj().method0(&crate::names::get().time)?)
     }
 }

@@ -201,7 +201,7 @@ impl Ref<Wait> {
         self.task.set(Some(task));
         if let Some(seconds) = seconds {
             // A limit that is past already is a timer all the same, as asyncio's.
-            let when = loop_.now()?.as_secs() + seconds;
+            let when = loop_.time()? + seconds;
             self.limit.arm_timer(&loop_, when, Job::WaitLimit(self.clone()));
         }
         self.until.set(until);

@@ -66,7 +66,7 @@ pub(crate) fn call_later(this: &This, args: &Args<'_>) -> Res<Obj> {
     if delay.is_none() {
         return Err(Raised::type_error("delay must not be None"));
     }
-    let when = this.now()?.as_secs() + value::as_f64(delay)?;
+    let when = this.time()? + value::as_f64(delay)?;
     if this.call_at_replaced.get() {
         return through_call_at(this, when, callback, rest, context);
     }

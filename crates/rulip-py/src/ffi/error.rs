@@ -41,6 +41,14 @@ impl Raised {
         Self::new(&unsafe { Obj::from_borrowed(c::PyExc_TypeError) }, message)
     }
 
+    /// Without arguments.
+    #[cold]
+    pub(crate) fn bare(kind: &Obj) -> Self {
+        // SAFETY: `kind` is an exception class.
+        unsafe { c::PyErr_SetNone(kind.as_ptr()) };
+        Self(PhantomData)
+    }
+
     #[cold]
     pub(crate) fn value_error(message: &str) -> Self {
         // SAFETY: a builtin exception class.

@@ -28,8 +28,8 @@ use self::callbacks::{Callback, Others};
 use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
-use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, value};
-use crate::loop_state::LoopState;
+use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot};
+use crate::loop_state::{self, LoopState};
 use crate::rare::Rare;
 use crate::{imports, names};
 
@@ -427,33 +427,11 @@ impl Ref<Future> {
         if let Some(traceback) = &traceback {
             more.push((&names.source_traceback, traceback));
         }
-        if let Err(raised) = report_to(self.loop_.get(), &message, Some(&exc), &more) {
+        let Some(loop_) = self.loop_.get() else { return };
+        if let Err(raised) = loop_state::report_to(&loop_, &message, Some(&exc), &more) {
             raised.write_unraisable(self.as_obj());
         }
     }
-}
-
-/// Reports to the exception handler of a loop of any kind.
-pub(crate) fn report_to(
-    loop_: Option<Obj>,
-    message: &str,
-    exc: Option<&Obj>,
-    more: &[(&Obj, &Obj)],
-) -> Res<()> {
-    let Some(loop_) = loop_ else { return Ok(()) };
-    let names = names::get();
-    let context = value::dict()?;
-    for (key, item) in more.iter().take(1) {
-        value::dict_set(&context, key, item)?;
-    }
-    value::dict_set(&context, &names.message, &value::str(message)?)?;
-    if let Some(exc) = exc {
-        value::dict_set(&context, &names.exception, exc)?;
-    }
-    for (key, item) in more.iter().skip(1) {
-        value::dict_set(&context, key, item)?;
-    }
-    loop_.method1(&names.call_exception_handler, &context).map(drop)
 }
 
 impl Awaitable for Future {

@@ -44,6 +44,8 @@ const NOTIFY: u32 = 1 << 5;
 
 /// Phase of a wait: notified or not, it wants the lock again.
 const REACQUIRING: u32 = 1;
+/// The same, and was cancelled meanwhile.
+const CANCELLED: u32 = 2;
 
 static WAITING: Operation =
     Operation { owner: &TYPE, name: c"Condition.wait", resume: Condition::waiting };
@@ -203,7 +205,7 @@ impl Condition {
 
     fn waiting(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {
         let this: This = owner(waiter)?;
-        if waiter.phase() == REACQUIRING {
+        if waiter.phase() != 0 {
             return Self::reacquired(&this, waiter, resumed);
         }
         match resumed {
@@ -267,7 +269,16 @@ impl Condition {
                 return Self::fail(this, error);
             }
             let error = if imports.condition_reraises {
-                error.set_context(waiter.take_value().filter(|before| !before.is(&error)));
+                // Of what ended the wait, not of an earlier cancellation.
+                let before = waiter.take_value();
+                let ended = match before {
+                    Some(before) if waiter.phase() == CANCELLED => before.context(),
+                    ended => ended,
+                };
+                if !ended.as_ref().is_some_and(|ended| ended.is(&error)) {
+                    error.set_context(ended);
+                }
+                waiter.set_phase(CANCELLED);
                 error
             } else {
                 imports.cancelled_error.call0()?

@@ -128,7 +128,7 @@ fn initialise(this: &This, args: &Obj, kwargs: Option<&Obj>) -> Res<()> {
         && Ref::<Reader>::downcast(reader).is_none()
         && !reader.is_instance(&stock().reader)?
     {
-        return Err(Raised::new(&crate::task::builtin("AssertionError")?, ""));
+        return Err(Raised::bare(&crate::task::builtin("AssertionError")?));
     }
     store(&this.reader, reader.as_ref())
 }

@@ -30,10 +30,10 @@ use pyo3::ffi as c;
 use crate::ffi::native::{Extends, Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::{NumberOrObj, Obj, Raised, Ref, Res, Slot, call, context, send, value};
-use crate::future::{self, Future};
+use crate::future::Future;
 use crate::gather::Gathering;
 use crate::imports;
-use crate::loop_state::LoopState;
+use crate::loop_state::{self, LoopState};
 use crate::names;
 use crate::shield::Shield;
 use crate::task::sleep::Sleep;
@@ -280,12 +280,13 @@ impl Task {
     fn report_abandoned(this: &Ref<Self>) {
         let names = names::get();
         let traceback = this.future.source_traceback();
+        let Ok(loop_) = this.future.loop_obj() else { return };
         let mut more = vec![(&names.task, this.as_obj())];
         if let Some(traceback) = &traceback {
             more.push((&names.source_traceback, traceback));
         }
         let message = "Task was destroyed but it is pending!";
-        if let Err(raised) = future::report_to(this.future.loop_obj().ok(), message, None, &more) {
+        if let Err(raised) = loop_state::report_to(&loop_, message, None, &more) {
             raised.write_unraisable(this.as_obj());
         }
     }

@@ -146,6 +146,18 @@ impl Sleep {
         true
     }
 
+    /// What a task that was cancelled throws in at the await.
+    pub(super) fn cancelled_error(&self) -> Res<Option<Obj>> {
+        if self.state.get() != State::Cancelled {
+            return Ok(None);
+        }
+        let class = &imports::get().cancelled_error;
+        match self.result.take() {
+            Some(message) => class.call1(&message).map(Some),
+            None => class.call0().map(Some),
+        }
+    }
+
     /// Takes it out of the loop's timers; the job holds a reference to drop.
     fn leave_timers(&self) -> Option<Job> {
         let loop_ = self.task.get().and_then(|task| task.future().native_loop())?;
@@ -239,11 +251,7 @@ impl Sleep {
 /// The deadline `delay` seconds from now; on a clock of Python's making, in its seconds.
 #[inline]
 pub(crate) fn after(loop_: &Ref<LoopState>, delay: f64) -> Res<Deadline> {
-    if loop_.time_replaced.get() {
-        return Ok(Deadline::from_secs(loop_.now()?.as_secs() + delay));
-    }
-    let now = loop_.now()?;
-    Ok(Deadline::from_secs(now.as_secs() + delay))
+    Ok(Deadline::from_secs(loop_.time()? + delay))
 }
 
 impl Awaitable for Sleep {
@@ -256,13 +264,12 @@ impl Awaitable for Sleep {
                 Ok(Step::Return(this.result.take().unwrap_or_else(Obj::none)))
             }
             State::Cancelled => {
+                let error = this.cancelled_error()?;
                 this.state.set(State::Spent);
-                let class = &imports::get().cancelled_error;
-                let error = match this.result.take() {
-                    Some(message) => class.call1(&message)?,
-                    None => class.call0()?,
-                };
-                Err(Raised::from_exception(&error))
+                match error {
+                    Some(error) => Err(Raised::from_exception(&error)),
+                    None => Ok(Step::Return(Obj::none())),
+                }
             }
             State::Delegated => Self::finish_delegated(this),
             State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),

@@ -74,6 +74,9 @@ fn error_of(waiter: &Obj) -> Res<Option<Obj>> {
     if let Some(waiter) = Ref::<Waiter>::exact(waiter) {
         return waiter.cancelled_error();
     }
+    if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
+        return sleep.cancelled_error();
+    }
     let Some(future) = super::native_future(waiter) else { return Ok(None) };
     match future.state() {
         State::Failed => Ok(future.seen_exception()),

@@ -202,7 +202,7 @@ impl Ref<Timeout> {
                 Some(seconds) => seconds,
                 None => value::as_f64(&self.when.get_or_none())?,
             };
-            let now = loop_.now()?.as_secs();
+            let now = loop_.time()?;
             self.loop_.set(Some(loop_.clone()));
             self.limit.arm(&loop_, when, now, Job::Timeout(self.clone()));
             return Ok(());
@@ -254,7 +254,7 @@ impl Ref<Timeout> {
     /// `_on_timeout()`.
     fn expire(&self) -> Res<()> {
         if self.state.get() != State::Active {
-            return Err(Raised::new(&task::builtin("AssertionError")?, ""));
+            return Err(Raised::bare(&task::builtin("AssertionError")?));
         }
         if let Some(task) = self.task.get() {
             task::cancel(&task, None)?;
@@ -268,7 +268,7 @@ impl Ref<Timeout> {
     fn leave(&self, exc_type: Option<&Obj>, exc: Option<&Obj>) -> Res<Obj> {
         let state = self.state.get();
         if state != State::Active && state != State::Expiring {
-            return Err(Raised::new(&task::builtin("AssertionError")?, ""));
+            return Err(Raised::bare(&task::builtin("AssertionError")?));
         }
         self.disarm()?;
         if state == State::Active {

@@ -131,7 +131,7 @@ pub(crate) fn timeout(args: &Args<'_>) -> Res<Obj> {
             return Ref::new(Timeout::blank(None, None)).map(Ref::into_obj);
         }
         if let Some(delay) = value::exact_number(delay)? {
-            let when = loop_.now()?.as_secs() + delay;
+            let when = loop_.time()? + delay;
             return Ref::new(Timeout::blank(None, Some(when))).map(Ref::into_obj);
         }
     }

@@ -134,7 +134,7 @@ impl Ref<WaitFor> {
         {
             if let Some(seconds) = seconds {
                 self.cancelling.set(task.cancel_requests());
-                let now = loop_.now()?.as_secs();
+                let now = loop_.time()?;
                 self.task.set(Some(task));
                 self.limit.arm(&loop_, now + seconds, now, Job::WaitFor(self.clone()));
             }
