@@ -22,6 +22,7 @@ PROFILE ?= release
 APP ?= examples/tour.py
 ARGS ?=
 FUZZ ?= 100000
+SEED ?= 0
 PYTHONS ?= 3.11 3.12 3.13 3.14 3.15
 JOBS ?= 2
 
@@ -107,8 +108,8 @@ $(pages)/.made: $(VENV)/.made tests/docs/requirements.txt | environment
 test-python: build $(VENV)/.extra-test $(pages)/.made ## the Python tests, on asyncio and on rulip (ARGS="-k name")
 	RULIP_DOCS_PYTHON="$${VIRTUAL_ENV}-docs/bin/python" $(python) -m pytest --quiet --ignore=tests/faults $(ARGS)
 
-fuzz: build $(VENV)/.extra-test ## generated programs, on asyncio and on rulip, for hours (FUZZ=examples)
-	RULIP_FUZZ="$(FUZZ)" $(python) -m pytest --quiet -o faulthandler_timeout=0 tests/differential $(ARGS)
+fuzz: build ## generated programs, on asyncio and on rulip (FUZZ=1000000 programs from SEED=0 on)
+	@$(python) -m tests.differential.volume --count "$(FUZZ)" --seed "$(SEED)" $(ARGS)
 
 test-faults: build $(VENV)/.extra-test ## tests that inject faults (need strace, some need root)
 	$(python) -m pytest --quiet tests/faults $(ARGS)

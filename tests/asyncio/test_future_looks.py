@@ -177,6 +177,7 @@ def test_an_exception_nobody_saw_is_reported_when_the_future_dies(loop):
     del future
     gc.collect()
     [report] = reports
+    assert list(report) == ["message", "exception", "future"]
     assert report["message"] == "Future exception was never retrieved"
     assert report["exception"] is exc
     assert "source_traceback" not in report

@@ -326,6 +326,7 @@ def test_a_task_destroyed_while_pending_is_reported(loop):
     del task
     gc.collect()
     [report] = reports
+    assert list(report) == ["message", "task"]
     assert report["message"] == "Task was destroyed but it is pending!"
     assert report["task"].get_name() == text
     assert "exception" not in report
@@ -394,6 +395,7 @@ def test_an_exception_nobody_saw_is_reported_when_the_task_dies(loop):
     del task
     gc.collect()
     [report] = reports
+    assert list(report) == ["message", "exception", "future"]
     assert report["message"] == "Task exception was never retrieved"
     assert str(report["exception"]) == "boom"
     assert report["future"].get_name() == name

@@ -16,6 +16,8 @@ import weakref
 import pytest
 from tests.loopback import spin
 
+import rulip
+
 STOCK = asyncio.TaskGroup
 HAS_CANCEL = hasattr(STOCK, "cancel")
 var: contextvars.ContextVar[int] = contextvars.ContextVar("var", default=0)
@@ -100,6 +102,43 @@ def test_a_failure_cancels_the_others_and_the_block(run, aio):
         return kinds(caught.value)
 
     assert run(main()) == [Custom]
+
+
+@pytest.mark.loops("rulip")
+@pytest.mark.crossings
+@pytest.mark.parametrize("tasks", ["the loop's", "asyncio's", "both"])
+def test_tasks_are_cancelled_in_the_order_they_came(run, aio, tasks):
+    """Also when others have ended meanwhile. asyncio's come in the order of a set."""
+    if aio.TaskGroup is STOCK:
+        pytest.skip("asyncio's own group")
+
+    async def main():
+        order = []
+        made = iter(range(100))
+
+        def factory(loop, coro, **options):
+            kind = asyncio.Task if next(made) % 2 or tasks == "asyncio's" else rulip.Task
+            return kind(coro, loop=loop, **options)
+
+        async def child(name):
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                order.append(name)
+
+        if tasks != "the loop's":
+            asyncio.get_running_loop().set_task_factory(factory)
+        with pytest.raises(ExceptionGroup):
+            async with aio.TaskGroup() as group:
+                for name in range(4):
+                    group.create_task(value(name, name))
+                for name in range(8):
+                    group.create_task(child(name))
+                    await asyncio.sleep(0)
+                group.create_task(failure())
+        assert order == list(range(8))
+
+    run(main())
 
 
 def test_a_failure_while_leaving(run, aio):

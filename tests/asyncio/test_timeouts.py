@@ -279,6 +279,34 @@ def test_a_group_of_exceptions(run, aio):
     assert run(main()) == [TimeoutError if newer else asyncio.CancelledError, type(None)]
 
 
+def test_left_without_being_entered(run, aio):
+    async def main():
+        with pytest.raises(AssertionError) as raised:
+            await aio.timeout(None).__aexit__(None, None, None)
+        assert raised.value.args == ()
+
+    run(main())
+
+
+def test_nothing_left_on_a_clock_that_was_replaced(loop, aio):
+    """A deadline that has come is told in the next turn, whatever fractions the clock shows."""
+    loop.time = lambda: 100.1 + 0.001 + 0.001 + 0.001
+    trace = []
+
+    async def main():
+        try:
+            async with aio.timeout(0):
+                loop.call_soon(trace.append, "next turn")
+                await loop.create_future()
+        except TimeoutError:
+            trace.append("expired")
+
+    task = loop.create_task(main())
+    spin(loop, 3)
+    assert trace == ["next turn", "expired"]
+    assert task.done()
+
+
 def test_a_subclass_of_cancelled_error(run, aio):
     class Mine(asyncio.CancelledError):
         pass

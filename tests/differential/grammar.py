@@ -147,7 +147,8 @@ def bodies(draw: Draw) -> list[Steps]:
 
 #: An exception by name: what a program raises.
 error = one_of("Boom", "Boom", "Boom", "CancelledError", "TimeoutError", "KeyboardInterrupt",
-               "SystemExit", "StopIteration", "StopAsyncIteration", "GeneratorExit", "Base")  # fmt: skip
+               "SystemExit", "StopIteration", "StopAsyncIteration", "GeneratorExit",
+               "Base")  # fmt: skip
 message = one_of(None, "x")
 
 

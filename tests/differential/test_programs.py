@@ -1,78 +1,27 @@
-"""Generated programs tell the same on asyncio and on rulip.
+"""Programs of the first seeds tell the same on asyncio and on rulip.
 
-Here: the comparison, and programs that once differed. Not here: programs and what they do
-(programs.py, interpreter.py). Runs in the main thread.
-`RULIP_FUZZ=examples` runs so many, other ones each time; without it, the same few each time.
+Here: a few programs of each way, the same ones each time; what shrinking does. Not here: programs
+and how they run (grammar.py, steps/, interpreter.py), many of them (volume.py, `make fuzz`).
+Runs in the main thread.
 Invariant: the traces are equal: event by event, with results, exceptions, warnings and reports.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import itertools
-import os
-import types
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 
-import rulip
-from rulip import installation
+from .grammar import KINDS, program
+from .shrinking import shrunk, smaller_ones
+from .ways import WAYS, differs, traces
 
-from .interpreter import Interpreter, Trace
-from .programs import Program, programs
-
-EXAMPLES = int(os.environ.get("RULIP_FUZZ", "0"))
-
-NAMES = types.SimpleNamespace(
-    **vars(asyncio) | {name: own for name, _, own in installation._exchanges()}
-)
+PROGRAMS = 60
 
 
-def with_asyncios_tasks(
-    new_loop: Callable[[], asyncio.AbstractEventLoop],
-) -> Callable[[], asyncio.AbstractEventLoop]:
-    def make() -> asyncio.AbstractEventLoop:
-        numbers = itertools.count()
-
-        def factory(loop: Any, coro: Any, **more: Any) -> asyncio.Task[Any]:
-            task: Any = asyncio.Task(coro, loop=loop, **more)
-            task.number = next(numbers)
-            return task
-
-        loop = new_loop()
-        loop.set_task_factory(factory)
-        return loop
-
-    return make
-
-
-STOCK = asyncio.SelectorEventLoop
-
-#: How a program may run on rulip: all of it; its names on asyncio's loop; asyncio's tasks on its
-#: loop. Each beside the loop of asyncio's that it must equal.
-WAYS: dict[str, tuple[Any, Any]] = {
-    "rulip": (rulip.new_event_loop, STOCK),
-    "crossed": (STOCK, STOCK),
-    "foreign": (with_asyncios_tasks(rulip.new_event_loop), with_asyncios_tasks(STOCK)),
-}
-
-
-def trace_of(program: Program, new_loop: Any, names: Any) -> Trace:
-    loop = new_loop()
-    asyncio.set_event_loop(loop)
-    try:
-        return Interpreter(loop, names).play(program)
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-
-
-@pytest.fixture(autouse=True)
-def collected_by_hand() -> Any:
+@pytest.fixture
+def collected_by_hand() -> Iterator[None]:
     """A collection strikes where the interpreter says, not somewhere in a trace."""
     gc.collect()
     gc.disable()
@@ -81,16 +30,38 @@ def collected_by_hand() -> Any:
     gc.collect()
 
 
-@pytest.mark.timeout(0 if EXAMPLES else 240)
+@pytest.mark.usefixtures("collected_by_hand")
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("way", WAYS)
-@settings(
-    max_examples=EXAMPLES or 40,
-    derandomize=not EXAMPLES,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-@given(program=programs)
-def test_the_same_trace(way: str, program: Program) -> None:
-    new_loop, stock_loop = WAYS[way]
-    assert trace_of(program, new_loop, NAMES) == trace_of(program, stock_loop, asyncio)
+def test_the_same_trace(way: str) -> None:
+    first = 1000 * list(WAYS).index(way)
+    for seed in range(first, first + PROGRAMS):
+        ours, stocks = traces(program(seed), way)
+        assert ours == stocks, f"seed {seed}"
+
+
+def test_a_seed_makes_one_program() -> None:
+    assert [program(seed) for seed in range(50)] == [program(seed) for seed in range(50)]
+
+
+def test_programs_have_every_kind_of_step() -> None:
+    text = repr([program(seed) for seed in range(2000)])
+    assert [name for name in KINDS if f"('{name}'" not in text] == []
+
+
+def test_shrinking_finds_the_smallest() -> None:
+    large = next(
+        made for made in map(program, range(100)) if len(repr(made)) > 300 and "sleep" in repr(made)
+    )
+    small = shrunk(large, lambda smaller: "('sleep'" in repr(smaller))
+    assert small == [[("sleep", 0)]]
+    assert not any("sleep" in repr(smaller) for smaller in smaller_ones(small) if smaller)
+
+
+@pytest.mark.usefixtures("collected_by_hand")
+def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from . import ways
+
+    ours, names, stocks = WAYS["rulip"]
+    monkeypatch.setitem(ways.WAYS, "rulip", (ways.in_debug_mode(ours), names, stocks))
+    assert differs([[("settle", 0, "exception"), ("renew_future", 0)]], "rulip")

@@ -63,6 +63,7 @@ def in_debug_mode(new_loop: NewLoop) -> NewLoop:
     def make() -> asyncio.AbstractEventLoop:
         loop = new_loop()
         loop.set_debug(True)
+        loop.slow_callback_duration = 60  # type: ignore[attr-defined]
         return loop
 
     return make

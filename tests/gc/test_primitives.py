@@ -11,7 +11,7 @@ import asyncio
 import gc
 import sys
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
@@ -128,6 +128,44 @@ def test_a_cycle_through_a_coroutine_is_collected(aio: Any) -> None:
         del item
         gc.collect()
     assert ref() is None
+
+
+class Nothing:
+    """Takes a turn, without a value."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+@pytest.mark.crossings
+@pytest.mark.parametrize("how", ["queue", "sleep", "by hand"])
+def test_what_was_awaited_is_let_go(run: Any, aio: Any, how: str) -> None:
+    """By whoever awaited it: not at the next await of something else."""
+
+    class Item:
+        pass
+
+    async def main() -> None:
+        item = Item()
+        ref = weakref.ref(item)
+        queue = aio.Queue()
+        queue.put_nowait(item)
+        if how == "queue":
+            del item
+            assert await queue.get() is ref()
+        elif how == "sleep":
+            assert await aio.sleep(0, item) is queue.get_nowait()
+            del item
+        else:
+            del item
+            with pytest.raises(StopIteration) as stop:
+                queue.get().__await__().send(None)
+            assert stop.value.value is ref()
+            del stop
+        await Nothing()
+        assert ref() is None
+
+    run(main())
 
 
 def test_items_die_with_their_queue(aio: Any) -> None:

@@ -16,9 +16,15 @@ def chunk(draw: Draw) -> bytes:
     return bytes(draw.pick(b"ab\n;\x00") for _ in range(int(draw.random() * 7)))
 
 
+#: Ends every kind of read below. asyncio wakes who reads with each chunk, rulip once it can go on:
+#: who got less would be cancelled in another turn.
+ENOUGH = b"aab\x00\n;\n"
+
+
 @step(number, chunk)
 def feed(run: Interpreter, more: int, data: bytes) -> Any:
-    return run.reader.feed_data(data * (1 + more // 3))
+    data *= 1 + more // 3
+    return run.reader.feed_data(data + ENOUGH if run.reading.locked() else data)
 
 
 @step()

@@ -77,7 +77,7 @@ def ask_gathering(run: Interpreter, index: int) -> Any:
 @step(one_of(*MODES), delay, bodies)
 async def wait(run: Interpreter, mode: str, milliseconds: int, bodies: list[Steps]) -> Any:
     tasks = [run.spawn(steps) for steps in bodies]
-    limit = None if milliseconds == 1 else run.delay_or_none(milliseconds)
+    limit = None if milliseconds == 1 else run.delay(milliseconds)
     done, left = await run.aio.wait(tasks, timeout=limit, return_when=mode)
     return [sorted(task.get_name() for task in several) for several in (done, left)]
 
@@ -85,7 +85,7 @@ async def wait(run: Interpreter, mode: str, milliseconds: int, bodies: list[Step
 @step(one_of(*MODES), delay, thing)
 async def wait_things(run: Interpreter, mode: str, milliseconds: int, which: Any) -> Any:
     waited = [one for one in things(run, which) if asyncio.isfuture(one)]
-    limit = run.delay_or_none(milliseconds)
+    limit = run.delay(milliseconds)
     done, left = await run.aio.wait(waited, timeout=limit, return_when=mode)
     return [sorted(waited.index(one) for one in several) for several in (done, left)]
 
@@ -96,11 +96,11 @@ async def as_completed(run: Interpreter, milliseconds: int, bodies: list[Steps])
     if any(task.done() for task in tasks):  # eager: then asyncio begins with those, as in a set
         return None
     limit = None if milliseconds == 1 else run.delay(milliseconds)
-    for number, earliest in enumerate(run.aio.as_completed(tasks, timeout=limit)):
+    for earliest in run.aio.as_completed(tasks, timeout=limit):
         try:
-            run.note("earliest", number, await earliest)
+            run.note("earliest", await earliest)
         except Exception as error:
-            run.note("earliest", number, told(error))
+            run.note("earliest", told(error))
 
 
 @step(delay, bodies, since=(3, 13))

@@ -49,6 +49,7 @@ pub(crate) fn run(this: &This) -> Res<Obj> {
     this.running.set(true);
     this.thread_ident.set(gc::thread_ident());
     let outer = RUNNING.replace(Some(this.clone()));
+    let released = send::set_released(true);
     let mut first = FirstError::default();
     first.note(turns(this), this.as_obj());
     // A loop that stops has still sent what it wrote.
@@ -57,6 +58,7 @@ pub(crate) fn run(this: &This) -> Res<Obj> {
     this.running.set(false);
     this.thread_ident.set(0);
     this.track_jobs();
+    send::set_released(released);
     drop(RUNNING.replace(outer));
     first.note(surroundings.leave(this), this.as_obj());
     first.finish().map(|()| Obj::none())

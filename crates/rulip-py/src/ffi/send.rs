@@ -84,7 +84,15 @@ mod reused {
 
     static KEPT: Kept = Kept(Cell::new(ptr::null_mut()));
 
+    thread_local! {
+        /// Whether a loop of ours runs in this thread, which calls `release` after each job.
+        pub(super) static RELEASED: Cell<bool> = const { Cell::new(false) };
+    }
+
     pub(super) fn raise(value: Obj) -> Raised {
+        if !RELEASED.get() {
+            return super::raise_stop(value);
+        }
         // SAFETY: the kept instance is a StopIteration that only we own (its count is one), so
         // writing its value slot cannot be seen by anybody; then it is raised as CPython would.
         unsafe {
@@ -159,6 +167,15 @@ mod reused {
 pub(crate) fn release_awaited() {
     #[cfg(Py_3_12)]
     reused::release();
+}
+
+/// Tells whether `release_awaited` is called after each job of this thread; comes back with what was
+/// told before.
+pub(crate) fn set_released(_released: bool) -> bool {
+    #[cfg(Py_3_12)]
+    return reused::RELEASED.replace(_released);
+    #[cfg(not(Py_3_12))]
+    false
 }
 
 /// A native awaitable: what `await` does with it.

@@ -3,7 +3,7 @@
 //! Native tasks stand in a slab under a number that each carries, others in a list. Owner thread.
 //! Invariant: no borrow lasts while a reference is dropped: what is taken out comes back to be dropped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
 use slab::Slab;
@@ -12,15 +12,20 @@ use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Ref, Res, value};
 use crate::task::Task;
 
-/// The members.
+/// The members, each with its place in the order they came.
 pub(crate) struct Members {
-    native: RefCell<Slab<Ref<Task>>>,
-    foreign: RefCell<Vec<Obj>>,
+    native: RefCell<Slab<(u64, Ref<Task>)>>,
+    foreign: RefCell<Vec<(u64, Obj)>>,
+    count: Cell<u64>,
 }
 
 impl Members {
     pub(crate) fn new() -> Self {
-        Self { native: RefCell::new(Slab::new()), foreign: RefCell::new(Vec::new()) }
+        Self {
+            native: RefCell::new(Slab::new()),
+            foreign: RefCell::new(Vec::new()),
+            count: Cell::new(0),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -40,13 +45,18 @@ impl Members {
     }
 
     #[inline]
+    fn next_place(&self) -> u64 {
+        self.count.replace(self.count.get() + 1)
+    }
+
+    #[inline]
     pub(crate) fn add(&self, task: &Ref<Task>) {
-        let number = self.native.borrow_mut().insert(task.clone());
+        let number = self.native.borrow_mut().insert((self.next_place(), task.clone()));
         task.set_member_number(number);
     }
 
     pub(crate) fn add_foreign(&self, task: Obj) {
-        self.foreign.borrow_mut().push(task);
+        self.foreign.borrow_mut().push((self.next_place(), task));
     }
 
     /// Takes a native member out; comes back to be dropped.
@@ -55,8 +65,8 @@ impl Members {
         let number = task.member_number()?;
         let mut native = self.native.borrow_mut();
         // A task may carry the number it has in another group.
-        if native.get(number).is_some_and(|member| member.as_obj().is(task.as_obj())) {
-            native.try_remove(number)
+        if native.get(number).is_some_and(|(_, member)| member.as_obj().is(task.as_obj())) {
+            native.try_remove(number).map(|(_, member)| member)
         } else {
             None
         }
@@ -69,15 +79,18 @@ impl Members {
             return Some(member.into_obj());
         }
         let mut foreign = self.foreign.borrow_mut();
-        let place = foreign.iter().position(|member| member.is(task))?;
-        Some(foreign.swap_remove(place))
+        let place = foreign.iter().position(|(_, member)| member.is(task))?;
+        Some(foreign.swap_remove(place).1)
     }
 
-    /// Every member, as new references.
+    /// Every member, as new references, in the order they came.
     pub(crate) fn all(&self) -> Vec<Obj> {
         let native = self.native.borrow();
         let foreign = self.foreign.borrow();
-        native.iter().map(|(_, task)| task.to_obj()).chain(foreign.iter().cloned()).collect()
+        let native = native.iter().map(|(_, (place, task))| (*place, task.to_obj()));
+        let mut all: Vec<_> = native.chain(foreign.iter().cloned()).collect();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, task)| task).collect()
     }
 
     /// A new set of them.
@@ -85,16 +98,16 @@ impl Members {
         value::set(&self.all())
     }
 
-    pub(crate) fn take(&self) -> (Slab<Ref<Task>>, Vec<Obj>) {
+    pub(crate) fn take(&self) -> (Slab<(u64, Ref<Task>)>, Vec<(u64, Obj)>) {
         (self.native.take(), self.foreign.take())
     }
 
     pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {
         if let Ok(native) = self.native.try_borrow() {
-            native.iter().try_for_each(|(_, task)| visit.obj(task.as_obj()))?;
+            native.iter().try_for_each(|(_, (_, task))| visit.obj(task.as_obj()))?;
         }
         if let Ok(foreign) = self.foreign.try_borrow() {
-            foreign.iter().try_for_each(|task| visit.obj(task))?;
+            foreign.iter().try_for_each(|(_, task)| visit.obj(task))?;
         }
         Ok(())
     }
