@@ -50,10 +50,10 @@ def made(kind: str) -> BaseException:
     return (known.get(kind) or getattr(__import__("builtins"), kind))("on purpose")
 
 
-def told(error: BaseException | None) -> Any:
+def told(error: Any) -> Any:
     """An exception as a comparable value: what it says, and why it came about."""
-    if error is None:
-        return None
+    if not isinstance(error, BaseException):
+        return repr(error)  # none, or what a future written in Python takes for one
     inner = [told(one) for one in getattr(error, "exceptions", ())]
     why = [type(error.__cause__).__name__, type(error.__context__).__name__]
     text = error.message if isinstance(error, BaseExceptionGroup) else plain(str(error))

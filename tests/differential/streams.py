@@ -154,8 +154,8 @@ async def read_all(reader: Any, steps: list[Any]) -> tuple[list[Any], bytes]:
 
 async def main(program: dict[str, Any], aio: Any) -> list[Any]:
     streams = [await aio.open_connection(sock=end, limit=LIMIT) for end in sockets(program)]
-    work = [write_all(writer, steps) for (_, writer), steps in zip(streams, program["writes"])]
-    work += [read_all(reader, steps) for (reader, _), steps in zip(streams, program["reads"])]
+    work = [write_all(streams[end][1], program["writes"][end]) for end in ENDS]
+    work += [read_all(streams[end][0], program["reads"][end]) for end in ENDS]
     wrote, also_wrote, (trace, got), (other_trace, also_got) = await aio.gather(*work)
     assert (got, also_got) == (also_wrote, wrote), "bytes were lost"
     for _, writer in streams:
