@@ -37,11 +37,19 @@ class Kind:
     awaits: bool
 
     @property
+    def topic(self) -> str:
+        return self.function.__module__
+
+    @property
     def nested(self) -> bool:
         return body in self.arguments or bodies in self.arguments
 
 
 KINDS: dict[str, Kind] = {}
+
+#: What goes with every topic.
+EVERYWHERE = {"yield_once", "sleep", "spawn", "cancel", "uncancel", "guard", "fail_plainly",
+              "call_soon", "timeout", "wait_for", "group", "look"}  # fmt: skip
 
 
 def step(*arguments: Argument, since: tuple[int, int] = (3, 11)) -> Callable[[F], F]:
@@ -66,12 +74,18 @@ class Draw:
         self.random = random.Random(seed).random
         self.left = LEAVES
         self.depth = 0
-        # Few kinds in one program: then they meet each other.
-        share = self.pick((0.1, 0.2, 0.4, 1.0))
-        some = [kind for kind in kinds if self.random() < share] or list(kinds)
+        some = self.few(kinds) or list(kinds)
         self.leaves = [kind for kind in some if not kind.nested] or self.without_nested(kinds)
         self.nested = [kind for kind in some if kind.nested]
         self.actions = [kind for kind in self.leaves if not kind.awaits] or [KINDS["look"]]
+
+    def few(self, kinds: Sequence[Kind]) -> list[Kind]:
+        """Few kinds in one program, of all or of two topics: then they meet each other."""
+        share = self.pick((0.1, 0.2, 0.4, 1.0))
+        if self.random() < 0.5:
+            return [kind for kind in kinds if self.random() < share]
+        topics = {self.pick(kinds).topic for _ in range(2)}
+        return [kind for kind in kinds if kind.topic in topics or kind.name in EVERYWHERE]
 
     @staticmethod
     def without_nested(kinds: Sequence[Kind]) -> list[Kind]:

@@ -173,6 +173,10 @@ class Interpreter:
         return []
 
     @cached_property
+    def coroutines(self) -> list[Any]:
+        return []
+
+    @cached_property
     def tokens(self) -> list[Any]:
         return []
 
@@ -307,7 +311,10 @@ class Interpreter:
         context = contextvars.copy_context()
         context.run(root.set, number)
         create = self.loop.create_task if group is None else group.create_task
-        task = create(self.body(steps), name=name or f"s{number}", context=context)
+        coroutine = self.body(steps)
+        # Up to 3.12 a group that refuses one does not close it, and Python's frames keep it.
+        self.coroutines.append(coroutine)
+        task = create(coroutine, name=name or f"s{number}", context=context)
         self.tasks.append((number, task))
         return task
 
@@ -323,7 +330,7 @@ class Interpreter:
 
     def callback(self, action: Step, *future: Any) -> None:
         try:
-            self.note("callback", action[0], repr(self.act(action)))
+            self.note("callback", action[0], plain(repr(self.act(action))))
         except BaseException as error:
             self.note("callback", action[0], told(error))
             raise

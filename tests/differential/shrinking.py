@@ -27,6 +27,15 @@ def is_step(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and value[0] in KINDS
 
 
+def bodies_of(step: Any) -> Iterator[Any]:
+    for inside in step[1:]:
+        if isinstance(inside, list) and inside:
+            if is_step(inside[0]):
+                yield inside
+            elif isinstance(inside[0], list):
+                yield from inside
+
+
 def smaller_ones(value: Any) -> Iterator[Any]:
     """Of a program, a list of steps or of bodies, a step, or an argument."""
     if isinstance(value, list):
@@ -34,9 +43,8 @@ def smaller_ones(value: Any) -> Iterator[Any]:
             yield value[:index] + value[index + 1 :]
         for index, item in enumerate(value):
             if is_step(item):
-                for inside in item[1:]:
-                    if isinstance(inside, list) and inside and is_step(inside[0]):
-                        yield value[:index] + inside + value[index + 1 :]
+                for inside in bodies_of(item):
+                    yield value[:index] + inside + value[index + 1 :]
             for smaller in smaller_ones(item):
                 if smaller != []:
                     yield [*value[:index], smaller, *value[index + 1 :]]

@@ -55,6 +55,13 @@ impl Raised {
         Self::new(&unsafe { Obj::from_borrowed(c::PyExc_ValueError) }, message)
     }
 
+    /// A `RuntimeError` to be thrown later: what is handled now is not its context.
+    #[cold]
+    pub(crate) fn runtime_error_to_throw(message: &str) -> Res<Obj> {
+        // SAFETY: a builtin exception class.
+        unsafe { Obj::from_borrowed(c::PyExc_RuntimeError) }.call1(&super::value::str(message)?)
+    }
+
     #[cold]
     pub(crate) fn runtime_error(message: &str) -> Self {
         // SAFETY: a builtin exception class.

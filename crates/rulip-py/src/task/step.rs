@@ -351,8 +351,7 @@ fn attached_elsewhere(task: &Ref<Task>, yielded: &Obj) -> Res<()> {
 /// Throws `RuntimeError(text)` into the coroutine at its next step, as asyncio does.
 #[cold]
 fn throw_next(task: &Ref<Task>, text: &str) -> Res<()> {
-    let error = Raised::runtime_error(text).take();
-    task.future.set_thrown(error);
+    task.future.set_thrown(Raised::runtime_error_to_throw(text)?);
     again(task, task.future.native_loop().as_ref())
 }
 
