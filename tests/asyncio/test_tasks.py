@@ -13,6 +13,7 @@ import asyncio
 import contextvars
 import functools
 import re
+import sys
 import types
 from asyncio.futures import _PyFuture
 from collections.abc import Callable
@@ -471,3 +472,25 @@ def test_many_turns_of_a_task_that_yields_in_a_loop(loop, make_task):
         await task
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came in 3.12")
+def test_an_eager_tasks_error_is_not_tied_to_what_its_maker_handles(loop):
+    """What is thrown in a turn later came after nothing."""
+    contexts = []
+
+    async def odd():
+        try:
+            await bare_yield(1)
+        except RuntimeError as error:
+            contexts.append(error.__context__)
+
+    async def main():
+        kind = type(asyncio.current_task())
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            await kind(odd(), loop=loop, eager_start=True)
+
+    loop.run_until_complete(main())
+    assert contexts == [None]

@@ -98,8 +98,9 @@ impl Members {
         value::set(&self.all())
     }
 
-    pub(crate) fn take(&self) -> (Slab<(u64, Ref<Task>)>, Vec<(u64, Obj)>) {
-        (self.native.take(), self.foreign.take())
+    /// Lets go of all.
+    pub(crate) fn clear(&self) {
+        drop((self.native.take(), self.foreign.take()));
     }
 
     pub(crate) fn visit(&self, visit: &Visit) -> Result<(), c_int> {

@@ -84,7 +84,7 @@ unsafe impl Native for TaskGroup {
 
     fn clear(&self) {
         drop(self.parent.take());
-        drop(self.members.take());
+        self.members.clear();
         drop(self.ended.take());
         drop(self.errors.take());
         drop(self.base_error.take());
