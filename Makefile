@@ -109,6 +109,7 @@ test-python: build $(VENV)/.extra-test $(pages)/.made ## the Python tests, on as
 	RULIP_DOCS_PYTHON="$${VIRTUAL_ENV}-docs/bin/python" $(python) -m pytest --quiet --ignore=tests/faults $(ARGS)
 
 fuzz: build ## generated programs, on asyncio and on rulip (FUZZ=1000000 programs from SEED=0 on)
+	@$(python) -m tests.differential.streams --count "$$(( $(FUZZ) / 100 ))" --seed "$(SEED)"
 	@$(python) -m tests.differential.volume --count "$(FUZZ)" --seed "$(SEED)" $(ARGS)
 
 test-faults: build $(VENV)/.extra-test ## tests that inject faults (need strace, some need root)

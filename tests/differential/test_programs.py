@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import streams
 from .grammar import KINDS, program
 from .shrinking import shrunk, smaller_ones
 from .ways import WAYS, differs, traces
@@ -56,6 +57,10 @@ def test_shrinking_finds_the_smallest() -> None:
     small = shrunk(large, lambda smaller: "('sleep'" in repr(smaller))
     assert small == [[("sleep", 0)]]
     assert not any("sleep" in repr(smaller) for smaller in smaller_ones(small) if smaller)
+
+
+def test_streams() -> None:
+    assert [seed for seed in range(60) if streams.differs(seed)] == []
 
 
 @pytest.mark.usefixtures("collected_by_hand")
