@@ -177,6 +177,11 @@ class Interpreter:
         return []
 
     @cached_property
+    def dropped(self) -> list[Any]:
+        """What goes at the end of the turn: a step may hold what it awaited until then."""
+        return []
+
+    @cached_property
     def tokens(self) -> list[Any]:
         return []
 
@@ -214,6 +219,7 @@ class Interpreter:
         """The first and the last of each turn."""
         self.turn += 1
         self.now += MILLISECOND
+        self.dropped.clear()
         self.quiet = self.quiet + 1 if len(self.trace) == self.heard else 0
         self.heard = len(self.trace)
         if self.quiet > QUIET or self.turn > self.last_turn:

@@ -52,6 +52,7 @@ def ask_future(run: Interpreter, index: int, what: str) -> Any:
 
 @step(number)
 def renew_future(run: Interpreter, index: int) -> Any:
+    run.dropped.append(run.futures[index % 4])
     run.futures[index % 4] = run.new_future(index % 4)
 
 

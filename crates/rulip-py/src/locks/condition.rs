@@ -268,21 +268,18 @@ impl Condition {
             if !error.is_instance(&imports.cancelled_error)? {
                 return Self::fail(this, error);
             }
-            let error = if imports.condition_reraises {
-                // Of what ended the wait, not of an earlier cancellation.
-                let before = waiter.take_value();
-                let ended = match before {
-                    Some(before) if waiter.phase() == CANCELLED => before.context(),
-                    ended => ended,
-                };
-                if !ended.as_ref().is_some_and(|ended| ended.is(&error)) {
-                    error.set_context(ended);
-                }
-                waiter.set_phase(CANCELLED);
-                error
-            } else {
-                imports.cancelled_error.call0()?
+            let error =
+                if imports.condition_reraises { error } else { imports.cancelled_error.call0()? };
+            // It comes after what ended the wait, not after an earlier cancellation.
+            let before = waiter.take_value();
+            let ended = match before {
+                Some(before) if waiter.phase() == CANCELLED => before.context(),
+                ended => ended,
             };
+            if !ended.as_ref().is_some_and(|ended| ended.is(&error)) {
+                error.set_context(ended);
+            }
+            waiter.set_phase(CANCELLED);
             waiter.set_value(Some(error));
             match Self::acquire(this, waiter) {
                 Ok(Awaited::Pending(yielded)) => return Ok(Step::Yield(yielded)),
