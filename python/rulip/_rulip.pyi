@@ -83,6 +83,7 @@ __all__ = [
     "_flush_written",
     "_pending_tasks",
     "_set_datagram_transport_class",
+    "_set_loop_class",
     "_set_read_pipe_transport_class",
     "_set_stream_classes",
     "_set_tls_classes",
@@ -1543,7 +1544,10 @@ def _set_tls_classes(
 ) -> None:
     """The classes that TLS transports and their protocols answer; called once, by the package."""
 
-def _set_stream_classes(reader: type[Any], protocol: type[Any]) -> None:
+def _set_loop_class(cls: type[EventLoop]) -> None:
+    """The class whose methods are the native ones; called once, by the package."""
+
+def _set_stream_classes(reader: type[Any], protocol: type[Any], writer: type[Any]) -> None:
     """The classes that replace no native method; called once, by the package."""
 
 def _set_transport_class(cls: type[asyncio.Transport]) -> None:

@@ -57,7 +57,7 @@ class StreamReaderProtocol(_rulip.StreamReaderProtocol, streams.StreamReaderProt
     connection_made = _with_our_writer(_StockProtocol.connection_made)
 
 
-_rulip._set_stream_classes(StreamReader, StreamReaderProtocol)
+_rulip._set_stream_classes(StreamReader, StreamReaderProtocol, StreamWriter)
 
 
 def _client_protocol(limit: int) -> tuple[StreamReader, StreamReaderProtocol]:

@@ -382,6 +382,24 @@ def test_calls_from_threads_keep_each_threads_order(loop):
     assert seen == {lane: list(range(count)) for lane in range(3)}
 
 
+def test_a_thread_is_not_held_up_by_a_loop_that_is(loop):
+    """A callback waits for a thread that makes many calls meanwhile: nothing is lost."""
+    count = 10_000
+    seen: list[int] = []
+
+    def produce():
+        for number in range(count):
+            loop.call_soon_threadsafe(seen.append, number)
+
+    def wait_for_them():
+        with thread(produce):
+            pass
+
+    loop.call_soon(wait_for_them)
+    run_until(loop, lambda: len(seen) == count)
+    assert seen == list(range(count))
+
+
 def test_threadsafe_and_plain_calls_of_the_loops_thread_share_one_order(loop):
     seen: list[int] = []
 

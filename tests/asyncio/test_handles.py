@@ -57,6 +57,32 @@ def test_a_handle_cancelled_earlier_in_the_same_turn_does_not_run(loop):
     assert seen == []
 
 
+def test_a_handle_that_has_run_is_not_the_next_one(loop):
+    seen: list[str] = []
+    first = loop.call_soon(seen.append, "first")
+    spin(loop, 2)
+    others = [loop.call_soon(seen.append, "another") for _ in range(3)]
+    assert all(other is not first for other in others)
+    first.cancel()
+    spin(loop, 2)
+    assert seen == ["first", "another", "another", "another"]
+    assert first.cancelled()
+    assert not any(other.cancelled() for other in others)
+
+
+def test_a_handle_that_has_run_holds_nothing(loop):
+    class Callback:
+        def __call__(self, *args: Any) -> None:
+            pass
+
+    function, argument = Callback(), Callback()
+    refs = [weakref.ref(function), weakref.ref(argument)]
+    loop.call_soon(function, argument)
+    del function, argument
+    spin(loop, 2)
+    assert [ref() for ref in refs] == [None, None]
+
+
 def test_a_handle_that_cancels_itself_has_run(loop):
     seen: list[bool] = []
 

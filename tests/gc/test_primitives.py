@@ -204,3 +204,62 @@ def test_a_dying_item_may_use_the_queue(aio: Any) -> None:
     queue.__init__()
     gc.collect()
     assert len(seen) == 2
+
+
+async def sleep_once(aio: Any) -> Any:
+    return aio.sleep(0)
+
+
+async def acquire_once(aio: Any) -> Any:
+    return aio.Lock().acquire()
+
+
+async def put_once(aio: Any) -> Any:
+    return aio.Queue().put(object())
+
+
+@pytest.mark.parametrize("make", [sleep_once, acquire_once, put_once])
+def test_a_coroutine_that_ended_stays_what_it_is(
+    run: Any, aio: Any, make: Callable[[Any], Awaitable[Any]]
+) -> None:
+    """Whoever still holds it does not hold the next one."""
+
+    async def main() -> None:
+        ended = await make(aio)
+        await ended
+        later = [await make(aio) for _ in range(3)]
+        assert all(coroutine is not ended for coroutine in later)
+        with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
+            ended.send(None)
+        for coroutine in later:
+            await coroutine
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["Lock", "Semaphore", "Event", "Queue"])
+def test_what_was_awaited_holds_nothing(run: Any, aio: Any, kind: str) -> None:
+    """Neither the primitive nor the item, once the turn is over."""
+
+    class Item:
+        pass
+
+    async def main() -> None:
+        primitive, item = getattr(aio, kind)(), Item()
+        refs = [weakref.ref(primitive), weakref.ref(item)]
+        if kind == "Queue":
+            awaited = primitive.put(item)
+        elif kind == "Event":
+            primitive.set()
+            awaited = primitive.wait()
+        else:
+            awaited = primitive.acquire()
+        await awaited
+        if kind == "Queue":
+            await primitive.get()
+        del primitive, item
+        await asyncio.sleep(0)
+        assert [ref() for ref in refs] == [None, None]
+        del awaited
+
+    run(main())

@@ -39,7 +39,7 @@ pub use error::{Error, Result};
 pub use reactor::Reactor;
 pub use readiness::{Interest, Readiness, Token};
 pub use ready::ReadyQueue;
-pub use sync::inbox::{Inbox, Wake};
+pub use sync::inbox::{Inbox, Pushed, Wake};
 pub use sys::poller::{Event, Events, Poller};
 pub use sys::waker::Waker;
 pub use time::{Deadline, TimerKey, Timers};

@@ -172,9 +172,14 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_set_tls_classes(transport_class, protocol_class)\n--\n\nThe classes that TLS transports and their protocols answer as their own.",
                 tls::slots::set_public_classes,
             ))?),
+            ("_set_loop_class", ffi::spec::module_function(function(
+                c"_set_loop_class",
+                c"_set_loop_class(cls)\n--\n\nThe class whose methods are the native ones.",
+                event_loop::methods::set_public_class,
+            ))?),
             ("_set_stream_classes", ffi::spec::module_function(function(
                 c"_set_stream_classes",
-                c"_set_stream_classes(reader, protocol)\n--\n\nThe classes that replace no native method.",
+                c"_set_stream_classes(reader, protocol, writer)\n--\n\nThe classes that replace no native method.",
                 streams::slots::set_public_classes,
             ))?),
             ("_set_transport_class", ffi::spec::module_function(function(

@@ -23,6 +23,7 @@ use crate::taskgroup::TaskGroup;
 use crate::timeouts::Timeout;
 use crate::timeouts::wait_for::WaitFor;
 use crate::transport::base;
+use crate::transport::chunk::Chunk;
 use crate::transport::datagram::DatagramTransport;
 use crate::transport::listener::Listener;
 use crate::transport::read_pipe::ReadPipeTransport;
@@ -146,6 +147,8 @@ pub(crate) struct LoopState {
     pub(crate) unflushed: RefCell<Vec<Ref<StreamTransport>>>,
     /// What reads go into before they become bytes objects.
     pub(crate) scratch: Cell<Vec<u8>>,
+    /// What flushes move sent chunks into, to be dropped: empty in between.
+    pub(crate) spent: Cell<Vec<Chunk>>,
     /// Write end (for `signal.set_wakeup_fd`) and read end of the doorbell.
     pub(crate) doorbell: RefCell<Option<(UnixStream, UnixStream)>>,
 }
@@ -213,6 +216,7 @@ impl LoopState {
             unflushed_bytes: Cell::new(0),
             unflushed: RefCell::new(Vec::new()),
             scratch: Cell::new(Vec::new()),
+            spent: Cell::new(Vec::new()),
             doorbell: RefCell::new(None),
         })
     }

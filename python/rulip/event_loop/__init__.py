@@ -16,7 +16,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
-from .._rulip import EventLoop, _flush_written
+from .._rulip import EventLoop, _flush_written, _set_loop_class
 from .sendfile import Sendfile
 from .signals import SignalHandlers
 from .task_registry import add_loop
@@ -75,6 +75,7 @@ class Loop(_NativeFirst, Sendfile, SignalHandlers, asyncio.AbstractEventLoop):  
 
 # What was written counts as sent: a child has nothing to send a second time.
 os.register_at_fork(before=_flush_written)
+_set_loop_class(Loop)
 
 
 def new_event_loop() -> Loop:

@@ -21,6 +21,12 @@ impl<J> Shared<J> {
         Ok(Self { inbox: Inbox::new(), waker: Waker::new()? })
     }
 
+    fn push(&self, job: J) -> std::result::Result<usize, J> {
+        let pushed = self.inbox.push(job)?;
+        self.wake_if(pushed.wake);
+        Ok(pushed.waiting)
+    }
+
     fn wake_if(&self, wake: Wake) {
         if wake == Wake::Needed {
             // An eventfd that is open and not full takes every write; there is nobody to tell.
@@ -41,9 +47,7 @@ impl<J> Handle<J> {
 
     /// Gives the engine a job, and wakes it if it sleeps. A shut-down engine gives it back.
     pub fn push(&self, job: J) -> std::result::Result<(), J> {
-        let wake = self.shared.inbox.push(job)?;
-        self.shared.wake_if(wake);
-        Ok(())
+        self.shared.push(job).map(drop)
     }
 
     /// Ends the engine's wait, or forbids its next one.
@@ -54,11 +58,9 @@ impl<J> Handle<J> {
 }
 
 impl<J, T> Engine<J, T> {
-    /// As [`Handle::push`], for a caller that holds the engine itself.
-    pub fn push_foreign(&self, job: J) -> std::result::Result<(), J> {
-        let wake = self.shared.inbox.push(job)?;
-        self.shared.wake_if(wake);
-        Ok(())
+    /// As [`Handle::push`], for a caller that holds the engine itself; how many foreign jobs wait now.
+    pub fn push_foreign(&self, job: J) -> std::result::Result<usize, J> {
+        self.shared.push(job)
     }
 
     /// Closes the engine's own descriptors, after [`Engine::shutdown`]. Handles on other threads

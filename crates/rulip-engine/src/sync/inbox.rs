@@ -33,6 +33,15 @@ pub enum Wake {
     NotNeeded,
 }
 
+/// What a push left behind.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// Whether the caller owes the consumer a wake-up.
+    pub wake: Wake,
+    /// How many items wait, with this one.
+    pub waiting: usize,
+}
+
 /// A queue into one thread.
 #[derive(Debug)]
 pub struct Inbox<T> {
@@ -62,15 +71,20 @@ impl<T> Inbox<T> {
     }
 
     /// Adds an item. After [`Inbox::close`] it comes back.
-    pub fn push(&self, item: T) -> Result<Wake, T> {
-        {
+    pub fn push(&self, item: T) -> Result<Pushed, T> {
+        let waiting = {
             let mut queue = self.lock();
             if queue.closed {
                 return Err(item);
             }
             queue.items.push(item);
-        }
-        Ok(self.notify())
+            queue.items.len()
+        };
+        // PENDING still stands: a consumer that had cleared it and emptied the queue before this push
+        // would have told by the lock. So it will look, and an exchange would add nothing.
+        let announced = self.flags.load(Ordering::Acquire) & PENDING != 0;
+        let wake = if announced { Wake::NotNeeded } else { self.notify() };
+        Ok(Pushed { wake, waiting })
     }
 
     /// Makes the consumer look without giving it anything.
@@ -137,16 +151,20 @@ mod models;
 mod tests {
     use super::*;
 
+    fn pushed(wake: Wake, waiting: usize) -> Pushed {
+        Pushed { wake, waiting }
+    }
+
     #[test]
     fn only_the_first_push_into_a_parked_inbox_wakes() {
         let inbox = Inbox::new();
-        assert_eq!(inbox.push(1), Ok(Wake::NotNeeded), "nobody sleeps");
+        assert_eq!(inbox.push(1), Ok(pushed(Wake::NotNeeded, 1)), "nobody sleeps");
         assert!(inbox.has_items() && !inbox.prepare_park());
         let mut taken = vec![];
         inbox.take(&mut taken);
         assert!(!inbox.has_items() && inbox.prepare_park());
-        assert_eq!(inbox.push(2), Ok(Wake::Needed));
-        assert_eq!(inbox.push(3), Ok(Wake::NotNeeded));
+        assert_eq!(inbox.push(2), Ok(pushed(Wake::Needed, 1)));
+        assert_eq!(inbox.push(3), Ok(pushed(Wake::NotNeeded, 2)));
         inbox.unpark();
         inbox.take(&mut taken);
         assert_eq!(taken, [1, 2, 3]);
@@ -165,7 +183,7 @@ mod tests {
     #[test]
     fn after_close_items_come_back() {
         let inbox = Inbox::new();
-        assert_eq!(inbox.push(1), Ok(Wake::NotNeeded));
+        assert_eq!(inbox.push(1), Ok(pushed(Wake::NotNeeded, 1)));
         assert_eq!(inbox.close(), [1]);
         assert_eq!(inbox.push(2), Err(2));
         assert!(inbox.close().is_empty());

@@ -1,6 +1,6 @@
 //! The clock: the only reader of the monotonic time.
 //!
-//! What lives here: the time, exact and coarse. What does not: any arithmetic (`time::deadline`).
+//! What lives here: the time, exact and coarse, and letting some of it pass. What does not: any arithmetic (`time::deadline`).
 //! Any thread. Invariant: readings never go back.
 
 use rustix::time::{ClockId, clock_gettime};
@@ -17,6 +17,11 @@ pub fn now() -> Deadline {
 #[inline]
 pub fn at_last_tick() -> Deadline {
     read(ClockId::MonotonicCoarse)
+}
+
+/// Sleeps.
+pub fn pause(duration: std::time::Duration) {
+    std::thread::sleep(duration);
 }
 
 #[inline]

@@ -5,7 +5,8 @@ use pyo3::ffi as c;
 use super::{run, schedule, tasks, watch_fd};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, allocate};
-use crate::ffi::spec::TypeSpec;
+use crate::ffi::object::Attached;
+use crate::ffi::spec::{TypeSpec, own_methods};
 use crate::ffi::trampoline::{fast, hash, init, new, noargs, onearg, property, setattr};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::loop_state::LoopState;
@@ -104,8 +105,12 @@ pub(crate) fn build() -> Res<Obj> {
 /// A subclass that brings its own `time`, `call_soon` and so on has them honoured.
 fn initialise(this: &This, _args: &Obj, _kwargs: Option<&Obj>) -> Res<()> {
     let names = crate::names::get();
-    let (theirs, ours) = (this.as_obj().type_obj(), LoopState::type_cell().obj());
-    let replaced = |name: &Obj| -> Res<bool> { Ok(!theirs.attr(name)?.is(&ours.attr(name)?)) };
+    let class = this.as_obj().type_obj();
+    let replaced = |name: &Obj| -> Res<bool> {
+        let theirs = class.attr(name)?;
+        let public = PUBLIC_METHODS.is_set() && PUBLIC_METHODS.get().iter().any(|m| m.is(&theirs));
+        Ok(!public && !theirs.is(&LoopState::type_cell().obj().attr(name)?))
+    };
     this.time_replaced.set(replaced(&names.time)?);
     this.create_task_replaced.set(replaced(&names.create_task)?);
     this.call_soon_replaced.set(replaced(&names.call_soon)?);
@@ -118,21 +123,39 @@ fn initialise(this: &This, _args: &Obj, _kwargs: Option<&Obj>) -> Res<()> {
     Ok(())
 }
 
-/// The same for what is set on the instance; once it is deleted the class decides again.
-fn note_attribute(this: &This, name: &Obj, value: Option<&Obj>) -> Res<()> {
+/// `_set_loop_class(cls)`: the public class, before anybody could change it.
+pub(crate) fn set_public_class(args: &Args<'_>) -> Res<Obj> {
+    if let [class] = args.positional() {
+        own_methods(class, LoopState::type_cell())?;
+        let methods = watched().iter().map(|name| class.attr(name)).collect::<Res<_>>()?;
+        PUBLIC_METHODS.set(methods);
+    }
+    Ok(Obj::none())
+}
+
+/// The methods that others of ours stand in for, unless somebody replaces them.
+fn watched() -> [&'static Obj; 6] {
     let names = crate::names::get();
-    let watched = [
+    [
         &names.time,
         &names.create_task,
         &names.call_soon,
         &names.call_at,
         &names.call_later,
         &names.create_future,
-    ];
+    ]
+}
+
+/// What they are in the public class.
+static PUBLIC_METHODS: Attached<Vec<Obj>> = Attached::new();
+
+/// The same for what is set on the instance; once it is deleted the class decides again.
+fn note_attribute(this: &This, name: &Obj, value: Option<&Obj>) -> Res<()> {
+    let names = crate::names::get();
     if !value::is_str(name) {
         return Ok(());
     }
-    let Some(watched) = watched.into_iter().find(|watched| watched.is(name)) else {
+    let Some(watched) = watched().into_iter().find(|watched| watched.is(name)) else {
         return Ok(());
     };
     if value.is_none() {

@@ -186,7 +186,7 @@ fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
             handle.set_timer(None);
             let result = Handle::run(&handle);
             let result = watch.lap(this, result, || Some(handle.to_obj()));
-            Handle::release(&handle);
+            Handle::release(handle);
             result
         }
         Job::Sleep(sleep) => {

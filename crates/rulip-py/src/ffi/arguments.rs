@@ -78,7 +78,7 @@ impl<'a> Args<'a> {
     }
 
     /// Binds parameters that may come by position or by name; the first `required` must come.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bind<const N: usize>(
         &self,
         function: &str,

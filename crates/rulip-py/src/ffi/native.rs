@@ -33,18 +33,24 @@ pub(crate) struct Instance<T> {
     body: T,
 }
 
-/// The type object of a native type, and its dead instances.
+/// The type object of a native type, its dead instances, and a live one that rests.
 pub(crate) struct TypeCell {
     ptr: AtomicPtr<c::PyTypeObject>,
     free: UnsafeCell<Vec<*mut c::PyObject>>,
+    /// With a reference of ours, or null.
+    resting: Cell<*mut c::PyObject>,
 }
 
-// SAFETY: the freelist is only touched attached (GIL held); the pointer is atomic.
+// SAFETY: the freelist and the place are only touched attached (GIL held); the pointer is atomic.
 unsafe impl Sync for TypeCell {}
 
 impl TypeCell {
     pub(crate) const fn new() -> Self {
-        Self { ptr: AtomicPtr::new(std::ptr::null_mut()), free: UnsafeCell::new(Vec::new()) }
+        Self {
+            ptr: AtomicPtr::new(std::ptr::null_mut()),
+            free: UnsafeCell::new(Vec::new()),
+            resting: Cell::new(std::ptr::null_mut()),
+        }
     }
 
     #[inline]
@@ -165,6 +171,33 @@ impl<T: Native> Ref<T> {
                 c::PyObject_GC_Track(ptr.cast());
             }
             Ok(Self(Obj::from_owned_unchecked(ptr), PhantomData))
+        }
+    }
+
+    /// As [`Ref::new`], from the one that rests, if nobody holds that any more: nothing is allocated or
+    /// freed, and the garbage collector isn't told of anything.
+    #[inline]
+    pub(crate) fn renew(body: T) -> Res<Self> {
+        let ptr = T::type_cell().resting.replace(std::ptr::null_mut());
+        if !ptr.is_null() {
+            // SAFETY: the place's reference to an instance of exactly T moves here.
+            let this = Self(unsafe { Obj::from_owned_unchecked(ptr) }, PhantomData);
+            if this.0.refcount() == 1 {
+                // SAFETY: nobody else has it; what is overwritten owns nothing (`rest`).
+                unsafe { (&raw mut (*ptr.cast::<Instance<T>>()).body).write(body) };
+                return Ok(this);
+            }
+        }
+        Self::new(body)
+    }
+
+    /// It has done what it was made for: kept alive for [`Ref::renew`]. Its body owns nothing any more
+    /// and has nothing to finalize, and whoever still holds it can't change that.
+    #[inline]
+    pub(crate) fn rest(self) {
+        let cell = T::type_cell();
+        if cell.resting.get().is_null() && cell.is_type_of(&self.0) {
+            cell.resting.set(self.0.into_ptr());
         }
     }
 

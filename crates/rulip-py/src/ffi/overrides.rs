@@ -61,6 +61,18 @@ impl Overrides {
         self.look(this, dict, overridable())
     }
 
+    /// Whether nothing is replaced, as far as is known without looking.
+    #[inline(always)]
+    pub(crate) fn are_none(&self, this: &Obj, dict: &Cell<*mut c::PyObject>) -> bool {
+        // SAFETY: the type of a live object.
+        let tag = unsafe { (*this.type_ptr()).tp_version_tag };
+        tag != 0
+            && tag == self.tag.get()
+            && self.found.get() == 0
+            && dict.get().is_null()
+            && self.dict_len.get() == 0
+    }
+
     #[cold]
     fn look(&self, this: &Obj, dict: &Cell<*mut c::PyObject>, table: &Overridable) -> Res<u32> {
         let class = this.type_obj();

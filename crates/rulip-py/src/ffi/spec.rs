@@ -174,9 +174,29 @@ pub(crate) fn module_function(definition: c::PyMethodDef) -> Res<Obj> {
     }
 }
 
+/// Makes the methods of a native type, where nobody has replaced them, those of the very `class` that
+/// derives from it: CPython calls a method without detours only where it belongs to the class of `self`.
+pub(crate) fn own_methods(class: &Obj, native: &TypeCell) -> Res<()> {
+    let inherited = native.obj();
+    // SAFETY: a ready type of ours: its table of methods is static and ends with a null.
+    unsafe {
+        let mut method = (*native.ptr()).tp_methods;
+        while !method.is_null() && !(*method).ml_name.is_null() {
+            let name = value::interned(CStr::from_ptr((*method).ml_name))?;
+            if (*method).ml_flags & c::METH_CLASS == 0
+                && class.attr(&name)?.is(&inherited.attr(&name)?)
+            {
+                let descriptor = c::PyDescr_NewMethod(class.as_ptr().cast(), method);
+                class.set_attr(&name, &Obj::from_owned(descriptor)?)?;
+            }
+            method = method.add(1);
+        }
+    }
+    Ok(())
+}
+
 /// A Python class that is a native type and derives from the class it stands for, too:
-/// `class name(*bases)`, with nothing of its own but the methods of the native type, which must be
-/// `own`: CPython calls a method without detours only where it belongs to the very class of `self`.
+/// `class name(*bases)`, with nothing of its own but the methods of the native type, if that is `own`.
 pub(crate) fn public_class(
     name: &str,
     bases: &[&Obj],
@@ -195,21 +215,7 @@ pub(crate) fn public_class(
     let metaclass = unsafe { Obj::from_borrowed((&raw mut c::PyType_Type).cast()) };
     let made = metaclass.call(&[&value::str(name)?, &value::tuple(bases)?, &namespace])?;
     if let Some(own) = own {
-        // SAFETY: a ready type of ours: its table of methods is static and ends with a null.
-        unsafe {
-            let mut method = (*own.ptr()).tp_methods;
-            while !method.is_null() && !(*method).ml_name.is_null() {
-                if (*method).ml_flags & c::METH_CLASS == 0 {
-                    let descriptor = c::PyDescr_NewMethod(made.as_ptr().cast(), method);
-                    let descriptor = Obj::from_owned(descriptor)?;
-                    made.set_attr(
-                        &value::interned(CStr::from_ptr((*method).ml_name))?,
-                        &descriptor,
-                    )?;
-                }
-                method = method.add(1);
-            }
-        }
+        own_methods(&made, own)?;
     }
     // The cell owns one reference for ever.
     public.set(made.clone().into_ptr().cast());

@@ -229,7 +229,7 @@ impl Handle {
         context: Option<Obj>,
     ) -> Res<Ref<Self>> {
         let context = context_or_current(context)?;
-        let this = Ref::new(Self::body(loop_, callback, args, context))?;
+        let this = Ref::renew(Self::body(loop_, callback, args, context))?;
         if loop_.debug.get() {
             this.note_source()?;
         }
@@ -368,12 +368,20 @@ impl Handle {
         }
     }
 
-    /// It ran, and it was told of: drops what whoever still holds it can't ask for.
+    /// It ran, and it was told of: drops what whoever still holds it can't ask for, or all.
     #[inline]
-    pub(crate) fn release(this: &Ref<Self>) {
-        if this.as_obj().refcount() > 1 && !this.lasting.get() && this.source_traceback().is_none()
+    pub(crate) fn release(this: Ref<Self>) {
+        if this.as_obj().refcount() > 1 {
+            if !this.lasting.get() && this.source_traceback().is_none() {
+                this.empty();
+            }
+        } else if TYPE.is_type_of(this.as_obj())
+            && !this.details.is_used()
+            && this.weakrefs.get().is_null()
         {
             this.empty();
+            drop((this.context.take(), this.loop_.take()));
+            this.rest();
         }
     }
 

@@ -29,7 +29,7 @@ use crate::ffi::trampoline::{fast, getter, init, new, noargs, property, unary};
 use crate::ffi::value::{Comparison, compare};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::task::waiter::slots::{coroutine, owner};
-use crate::task::waiter::{Awaited, Operation, Resumed, Waiter};
+use crate::task::waiter::{Awaited, Operation, Resumed, Waiter, never};
 use crate::{imports, names};
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -77,15 +77,23 @@ const INSIDE: u32 = 2;
 const ELSEWHERE: u32 = 3;
 
 static WAITING: Operation =
-    Operation { owner: &TYPE, name: c"Barrier.wait", resume: Barrier::waiting };
-static ENTERING: Operation =
-    Operation { owner: &TYPE, name: c"Barrier.__aenter__", resume: Barrier::waiting };
-static LEAVING: Operation =
-    Operation { owner: &TYPE, name: c"Barrier.__aexit__", resume: Barrier::leaving };
+    Operation { owner: &TYPE, name: c"Barrier.wait", resume: Barrier::waiting, at_once: never };
+static ENTERING: Operation = Operation {
+    owner: &TYPE,
+    name: c"Barrier.__aenter__",
+    resume: Barrier::waiting,
+    at_once: never,
+};
+static LEAVING: Operation = Operation {
+    owner: &TYPE,
+    name: c"Barrier.__aexit__",
+    resume: Barrier::leaving,
+    at_once: never,
+};
 static RESETTING: Operation =
-    Operation { owner: &TYPE, name: c"Barrier.reset", resume: Barrier::changing };
+    Operation { owner: &TYPE, name: c"Barrier.reset", resume: Barrier::changing, at_once: never };
 static ABORTING: Operation =
-    Operation { owner: &TYPE, name: c"Barrier.abort", resume: Barrier::changing };
+    Operation { owner: &TYPE, name: c"Barrier.abort", resume: Barrier::changing, at_once: never };
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

@@ -21,7 +21,7 @@ use crate::ffi::trampoline::{fast, init, new, noargs, property, unary};
 use crate::ffi::value::{Comparison, compare};
 use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
 use crate::task::waiter::slots::{coroutine, owner};
-use crate::task::waiter::{Awaited, Operation, Resumed, Waiter};
+use crate::task::waiter::{Awaited, Operation, Resumed, Waiter, never};
 use crate::{imports, names};
 
 /// The body of `_rulip.Condition`.
@@ -48,16 +48,25 @@ const REACQUIRING: u32 = 1;
 const CANCELLED: u32 = 2;
 
 static WAITING: Operation =
-    Operation { owner: &TYPE, name: c"Condition.wait", resume: Condition::waiting };
-static WAITING_FOR: Operation =
-    Operation { owner: &TYPE, name: c"Condition.wait_for", resume: Condition::waiting_for };
+    Operation { owner: &TYPE, name: c"Condition.wait", resume: Condition::waiting, at_once: never };
+static WAITING_FOR: Operation = Operation {
+    owner: &TYPE,
+    name: c"Condition.wait_for",
+    resume: Condition::waiting_for,
+    at_once: never,
+};
 static ENTERING: Operation = Operation {
     owner: &TYPE,
     name: c"_ContextManagerMixin.__aenter__",
     resume: Condition::entering,
+    at_once: never,
 };
-static LEAVING: Operation =
-    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aexit__", resume: Condition::leaving };
+static LEAVING: Operation = Operation {
+    owner: &TYPE,
+    name: c"_ContextManagerMixin.__aexit__",
+    resume: Condition::leaving,
+    at_once: never,
+};
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]

@@ -86,6 +86,19 @@ impl Count {
         }
     }
 
+    /// The number, where it is a small one.
+    #[inline(always)]
+    pub(crate) fn small(&self) -> Option<i64> {
+        (!self.other.is_set()).then(|| self.small.get())
+    }
+
+    /// As a limit: whether one more than `size` fits; false where only Python code knows.
+    #[inline(always)]
+    pub(crate) fn leaves_place(&self, size: usize) -> bool {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        self.small().is_some_and(|limit| limit <= 0 || size < limit)
+    }
+
     /// `number += difference`.
     #[inline]
     pub(crate) fn add(&self, difference: i64) -> Res<()> {

@@ -17,7 +17,7 @@ use crate::ffi::spec::public_class;
 use crate::ffi::trampoline::{init, new, noargs, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::task::waiter::slots::{coroutine, owner};
-use crate::task::waiter::{Operation, Resumed, Waiter};
+use crate::task::waiter::{Operation, Owner, Resumed, Waiter};
 use crate::{imports, names};
 
 /// The body of `_rulip.Event`.
@@ -31,7 +31,12 @@ static TYPE: TypeCell = TypeCell::new();
 static PUBLIC: TypeCell = TypeCell::new();
 static OVERRIDABLE: Attached<Overridable> = Attached::new();
 
-static WAITING: Operation = Operation { owner: &TYPE, name: c"Event.wait", resume: Event::waiting };
+static WAITING: Operation = Operation {
+    owner: &TYPE,
+    name: c"Event.wait",
+    resume: Event::waiting,
+    at_once: Event::wait_at_once,
+};
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
@@ -133,6 +138,12 @@ impl Event {
                 Err(Raised::restore(error))
             }
         }
+    }
+
+    /// It is set.
+    fn wait_at_once(_waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+        let this: &This = owner.get()?;
+        this.value.get().then(|| Obj::bool(true))
     }
 
     fn waiting(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {

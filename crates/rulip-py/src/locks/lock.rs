@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use pyo3::ffi as c;
 
-use super::loop_bound::{self, Bound, LoopBound, described, get_loop, overrides};
+use super::loop_bound::{self, Bound, LoopBound, described, get_loop, is_plain, overrides};
 use super::waiters::{self, Waiters};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell, allocate};
@@ -20,7 +20,7 @@ use crate::ffi::spec::public_class;
 use crate::ffi::trampoline::{fast, init, new, noargs, property, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::task::waiter::slots::{coroutine, owner};
-use crate::task::waiter::{Awaited, Operation, Resumed, Waiter};
+use crate::task::waiter::{Awaited, Operation, Owner, Resumed, Waiter};
 use crate::{imports, names};
 
 /// The body of `_rulip.Lock`.
@@ -42,12 +42,24 @@ const WAKE_UP_FIRST: u32 = 1 << 3;
 /// Phase of a waiter: it awaits somebody else's `acquire()`.
 const ELSEWHERE: u32 = 1;
 
-static ACQUIRING: Operation =
-    Operation { owner: &TYPE, name: c"Lock.acquire", resume: Lock::acquiring };
-static ENTERING: Operation =
-    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aenter__", resume: Lock::acquiring };
-static LEAVING: Operation =
-    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aexit__", resume: Lock::leaving };
+static ACQUIRING: Operation = Operation {
+    owner: &TYPE,
+    name: c"Lock.acquire",
+    resume: Lock::acquiring,
+    at_once: Lock::acquire_at_once,
+};
+static ENTERING: Operation = Operation {
+    owner: &TYPE,
+    name: c"_ContextManagerMixin.__aenter__",
+    resume: Lock::acquiring,
+    at_once: Lock::acquire_at_once,
+};
+static LEAVING: Operation = Operation {
+    owner: &TYPE,
+    name: c"_ContextManagerMixin.__aexit__",
+    resume: Lock::leaving,
+    at_once: Lock::leave_at_once,
+};
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
@@ -183,6 +195,26 @@ impl Lock {
         }
     }
 
+    /// Nobody has it, and nobody waits.
+    fn acquire_at_once(waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+        let this: &This = owner.get()?;
+        let free = is_plain(this) && !this.locked.get() && this.waiters.is_empty();
+        free.then(|| {
+            this.locked.set(true);
+            taken(waiter)
+        })
+    }
+
+    /// Nobody waits.
+    fn leave_at_once(_waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+        let this: &This = owner.get()?;
+        let held = is_plain(this) && this.locked.get() && this.waiters.is_empty();
+        held.then(|| {
+            this.locked.set(false);
+            Obj::none()
+        })
+    }
+
     fn leaving(waiter: &Ref<Waiter>, _resumed: Resumed) -> Res<Step> {
         let this: This = owner(waiter)?;
         if overrides(&this)? & RELEASE != 0 {
@@ -212,6 +244,9 @@ impl Lock {
 
     #[inline]
     fn wake_first(this: &This) -> Res<()> {
+        if this.waiters.is_empty() {
+            return Ok(());
+        }
         match this.waiters.get(0)? {
             Some(first) if !waiters::is_done(&first)? => this.waiters.wake(&first),
             _ => Ok(()),

@@ -76,6 +76,13 @@ pub(crate) fn overrides<T: Bound>(this: &Ref<T>) -> Res<u32> {
     bound.overrides.find(this.as_obj(), &bound.dict, T::overridable)
 }
 
+/// Whether all of its methods are ours, as far as is known.
+#[inline(always)]
+pub(crate) fn is_plain<T: Bound>(this: &Ref<T>) -> bool {
+    let bound = this.bound();
+    bound.overrides.are_none(this.as_obj(), &bound.dict)
+}
+
 /// `self._get_loop()`: the running loop, which is the primitive's from now on.
 #[inline]
 pub(crate) fn get_loop<T: Bound>(this: &Ref<T>) -> Res<Running> {

@@ -9,7 +9,7 @@ use pyo3::ffi as c;
 
 use super::count::Count;
 use super::lock::{count, entered};
-use super::loop_bound::{self, Bound, LoopBound, described, get_loop, overrides};
+use super::loop_bound::{self, Bound, LoopBound, described, get_loop, is_plain, overrides};
 use super::waiters::Waiters;
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell, allocate};
@@ -22,7 +22,7 @@ use crate::ffi::trampoline::{fast, init, new, noargs, property, unary};
 use crate::ffi::value::{Comparison, compare, derives_from};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::task::waiter::slots::{coroutine, owner};
-use crate::task::waiter::{Awaited, Operation, Resumed, Waiter};
+use crate::task::waiter::{Awaited, Operation, Owner, Resumed, Waiter};
 use crate::{imports, names};
 
 /// The body of `_rulip.Semaphore`.
@@ -49,15 +49,24 @@ const WAKE_UP_NEXT: u32 = 1 << 4;
 /// Phase of a waiter: it awaits somebody else's `acquire()`.
 const ELSEWHERE: u32 = 1;
 
-static ACQUIRING: Operation =
-    Operation { owner: &TYPE, name: c"Semaphore.acquire", resume: Semaphore::acquiring };
+static ACQUIRING: Operation = Operation {
+    owner: &TYPE,
+    name: c"Semaphore.acquire",
+    resume: Semaphore::acquiring,
+    at_once: Semaphore::acquire_at_once,
+};
 static ENTERING: Operation = Operation {
     owner: &TYPE,
     name: c"_ContextManagerMixin.__aenter__",
     resume: Semaphore::acquiring,
+    at_once: Semaphore::acquire_at_once,
 };
-static LEAVING: Operation =
-    Operation { owner: &TYPE, name: c"_ContextManagerMixin.__aexit__", resume: Semaphore::leaving };
+static LEAVING: Operation = Operation {
+    owner: &TYPE,
+    name: c"_ContextManagerMixin.__aexit__",
+    resume: Semaphore::leaving,
+    at_once: Semaphore::leave_at_once,
+};
 
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
@@ -216,6 +225,9 @@ impl Semaphore {
     /// Gives a permit to the first that waits.
     #[inline]
     fn wake_next(&self) -> Res<bool> {
+        if self.waiters.is_empty() {
+            return Ok(false);
+        }
         let mut place = 0;
         while let Some(waiter) = self.waiters.get(place)? {
             if !super::waiters::is_done(&waiter)? {
@@ -225,6 +237,24 @@ impl Semaphore {
             place += 1;
         }
         Ok(false)
+    }
+
+    /// There is a permit, and nobody waits.
+    fn acquire_at_once(waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+        let this: &This = owner.get()?;
+        let free = is_plain(this)
+            && this.waiters.is_empty()
+            && this.value.small().is_some_and(|value| value != 0);
+        (free && this.value.add(-1).is_ok()).then(|| taken(waiter))
+    }
+
+    /// Nobody waits.
+    fn leave_at_once(_waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+        let this: &This = owner.get()?;
+        let value = this.value.small()?;
+        let fits = !this.is_bounded || this.limit.small().is_some_and(|limit| value < limit);
+        let free = is_plain(this) && this.waiters.is_empty() && fits;
+        (free && this.value.add(1).is_ok()).then(Obj::none)
     }
 
     fn leaving(waiter: &Ref<Waiter>, _resumed: Resumed) -> Res<Step> {

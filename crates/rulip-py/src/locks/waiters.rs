@@ -48,6 +48,12 @@ impl Waiters {
         drop((own, self.shown.take()));
     }
 
+    /// Whether nobody waits; false where only Python code knows.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.shown.is_set() && self.own.borrow().is_empty()
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> Res<usize> {
         match self.shown.get() {
@@ -120,6 +126,9 @@ impl Waiters {
     /// Whether each of them was cancelled.
     #[inline]
     pub(crate) fn all_cancelled(&self) -> Res<bool> {
+        if self.is_empty() {
+            return Ok(true);
+        }
         let mut place = 0;
         while let Some(waiter) = self.get(place)? {
             if !is_cancelled(&waiter)? {
@@ -145,6 +154,9 @@ impl Waiters {
     /// Takes out those that are done, and wakes the first that is not (and takes it out).
     #[inline]
     pub(crate) fn pop_and_wake(&self) -> Res<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
         while let Some(waiter) = self.pop()? {
             if !is_done(&waiter)? {
                 return self.wake(&waiter);

@@ -187,11 +187,13 @@ impl Queue {
         Ok(made)
     }
 
-    #[inline]
+    #[inline(always)]
     fn note_unfinished(&self) {
         self.unfinished.set(self.unfinished.get() + 1);
         self.is_finished.set(false);
-        if let Some(finished) = self.finished.get() {
+        if self.finished.is_set()
+            && let Some(finished) = self.finished.get()
+        {
             finished.unset();
         }
     }
@@ -235,7 +237,7 @@ impl Queue {
 }
 
 /// Which methods are somebody else's: asked once per operation, and passed on as `replaced`.
-#[inline]
+#[inline(always)]
 fn overrides(this: &This) -> Res<u32> {
     loop_bound::overrides(this)
 }
@@ -250,7 +252,7 @@ fn len(this: &This, replaced: u32) -> Res<usize> {
 }
 
 /// `not self._queue`.
-#[inline]
+#[inline(always)]
 fn has_no_items(this: &This, replaced: u32) -> Res<bool> {
     if replaced & over::QUEUE != 0 {
         return Ok(!this.as_obj().attr(&names::get().queue_private)?.is_true()?);
@@ -259,7 +261,7 @@ fn has_no_items(this: &This, replaced: u32) -> Res<bool> {
 }
 
 /// `self.empty()`.
-#[inline]
+#[inline(always)]
 fn is_empty(this: &This, replaced: u32) -> Res<bool> {
     if replaced & over::EMPTY != 0 {
         return this.as_obj().method0(&names::get().empty)?.is_true();
@@ -268,7 +270,7 @@ fn is_empty(this: &This, replaced: u32) -> Res<bool> {
 }
 
 /// What `full()` says, unless that is overridden.
-#[inline]
+#[inline(always)]
 fn has_no_place(this: &This, replaced: u32) -> Res<bool> {
     if this.limit.is_not_positive()? {
         return Ok(false);
@@ -281,7 +283,7 @@ fn has_no_place(this: &This, replaced: u32) -> Res<bool> {
 }
 
 /// `self.full()`.
-#[inline]
+#[inline(always)]
 fn is_full(this: &This, replaced: u32) -> Res<bool> {
     if replaced & over::FULL != 0 {
         return this.as_obj().method0(&names::get().full)?.is_true();
@@ -290,7 +292,7 @@ fn is_full(this: &This, replaced: u32) -> Res<bool> {
 }
 
 /// `self._put(item)`.
-#[inline]
+#[inline(always)]
 fn store(this: &This, replaced: u32, item: Obj) -> Res<()> {
     if replaced & over::PUT != 0 {
         return this.as_obj().method1(&names::get().put_private, &item).map(drop);
@@ -303,7 +305,7 @@ fn store(this: &This, replaced: u32, item: Obj) -> Res<()> {
 }
 
 /// `self._get()`.
-#[inline]
+#[inline(always)]
 fn take(this: &This, replaced: u32) -> Res<Obj> {
     if replaced & over::GET != 0 {
         return this.as_obj().method0(&names::get().get_private);
@@ -316,7 +318,7 @@ fn take(this: &This, replaced: u32) -> Res<Obj> {
 }
 
 /// `self._wakeup_next(self._getters)`, or of the putters.
-#[inline]
+#[inline(always)]
 fn wake_next(this: &This, replaced: u32, waiters: &Waiters) -> Res<()> {
     if replaced & over::WAKEUP_NEXT != 0 {
         let waiters = waiters.show()?;
@@ -352,6 +354,12 @@ fn put_now(this: &This, replaced: u32, item: Obj) -> Res<()> {
     if is_full(this, replaced)? {
         return Err(raise(&imports::get().queue_full));
     }
+    add(this, replaced, item)
+}
+
+/// Puts an item, for which there is a place.
+#[inline(always)]
+fn add(this: &This, replaced: u32, item: Obj) -> Res<()> {
     store(this, replaced, item)?;
     this.note_unfinished();
     wake_next(this, replaced, &this.getters)
@@ -366,6 +374,12 @@ fn get_now(this: &This, replaced: u32) -> Res<Obj> {
         }
         return Err(raise(&imports::get().queue_empty));
     }
+    remove(this, replaced)
+}
+
+/// Gets an item, which is there.
+#[inline(always)]
+fn remove(this: &This, replaced: u32) -> Res<Obj> {
     let item = take(this, replaced)?;
     wake_next(this, replaced, &this.putters)?;
     Ok(item)

@@ -4,19 +4,24 @@
 //! looks again: somebody else may have been quicker. Owner thread. Invariant: a waiter that was woken and
 //! fails wakes the next one, if what it was woken for is still there.
 
-use super::{Queue, This, get_now, is_empty, is_full, over, overrides, put_now, wake_next};
+use super::{
+    Queue, This, add, get_now, is_empty, is_full, over, overrides, put_now, remove, wake_next,
+};
 use crate::ffi::send::Step;
 use crate::ffi::{Obj, Raised, Ref, Res};
 use crate::locks::event::Event;
-use crate::locks::loop_bound::get_loop;
+use crate::locks::loop_bound::{get_loop, is_plain};
 use crate::locks::waiters::Waiters;
 use crate::names;
 use crate::task::waiter::slots::{coroutine, owner};
-use crate::task::waiter::{Operation, Resumed, Waiter};
+use crate::task::waiter::{Operation, Owner, Resumed, Waiter, never};
 
-static PUTTING: Operation = Operation { owner: &super::TYPE, name: c"Queue.put", resume: putting };
-static GETTING: Operation = Operation { owner: &super::TYPE, name: c"Queue.get", resume: getting };
-static JOINING: Operation = Operation { owner: &super::TYPE, name: c"Queue.join", resume: joining };
+static PUTTING: Operation =
+    Operation { owner: &super::TYPE, name: c"Queue.put", resume: putting, at_once: put_at_once };
+static GETTING: Operation =
+    Operation { owner: &super::TYPE, name: c"Queue.get", resume: getting, at_once: get_at_once };
+static JOINING: Operation =
+    Operation { owner: &super::TYPE, name: c"Queue.join", resume: joining, at_once: never };
 
 /// `queue.put(item)`.
 #[inline]
@@ -46,11 +51,7 @@ fn putting(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {
     let this: This = owner(waiter)?;
     let replaced = overrides(&this)?;
     if let Resumed::Failed(error) = resumed {
-        this.putters.remove(waiter)?;
-        if waiter.was_notified() && !is_full(&this, replaced)? {
-            wake_next(&this, replaced, &this.putters)?;
-        }
-        return Err(Raised::restore(error));
+        return put_failed(&this, replaced, waiter, error);
     }
     if is_full(&this, replaced)? {
         if this.is_shut_down.get() {
@@ -62,19 +63,66 @@ fn putting(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {
     if replaced & over::PUT_NOWAIT != 0 {
         return this.as_obj().method1(&names::get().put_nowait, &item).map(Step::Return);
     }
-    put_now(&this, replaced, item)?;
+    if replaced != 0 {
+        // It asks `full()` again.
+        put_now(&this, replaced, item)?;
+    } else if this.is_shut_down.get() {
+        return Err(super::raise_shut_down());
+    } else {
+        add(&this, replaced, item)?;
+    }
     Ok(Step::Return(Obj::none()))
+}
+
+#[cold]
+fn put_failed(this: &This, replaced: u32, waiter: &Ref<Waiter>, error: Obj) -> Res<Step> {
+    this.putters.remove(waiter)?;
+    if waiter.was_notified() && !is_full(this, replaced)? {
+        wake_next(this, replaced, &this.putters)?;
+    }
+    Err(Raised::restore(error))
+}
+
+#[cold]
+fn get_failed(this: &This, replaced: u32, waiter: &Ref<Waiter>, error: Obj) -> Res<Step> {
+    this.getters.remove(waiter)?;
+    if waiter.was_notified() && !is_empty(this, replaced)? {
+        wake_next(this, replaced, &this.getters)?;
+    }
+    Err(Raised::restore(error))
+}
+
+/// There is a place, and nobody waits for the item.
+fn put_at_once(waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+    let this: &This = owner.get()?;
+    let free = is_plain(this)
+        && this.storage.is_ours()
+        && this.getters.is_empty()
+        && !this.is_shut_down.get()
+        && this.limit.leaves_place(this.storage.own_len());
+    if !free {
+        return None;
+    }
+    this.storage.put_own(waiter.take_value()?);
+    this.note_unfinished();
+    Some(Obj::none())
+}
+
+/// There is an item, and nobody waits for its place.
+fn get_at_once(_waiter: &Waiter, owner: &Owner) -> Option<Obj> {
+    let this: &This = owner.get()?;
+    if is_plain(this) && this.storage.is_ours() && this.putters.is_empty() {
+        this.storage.take_own()
+    } else {
+        None
+    }
 }
 
 fn getting(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {
     let this: This = owner(waiter)?;
     let replaced = overrides(&this)?;
     if let Resumed::Failed(error) = resumed {
-        this.getters.remove(waiter)?;
-        if waiter.was_notified() && !is_empty(&this, replaced)? {
-            wake_next(&this, replaced, &this.getters)?;
-        }
-        return Err(Raised::restore(error));
+        return get_failed(&this, replaced, waiter, error);
     }
     if is_empty(&this, replaced)? {
         if this.is_shut_down.get() {
@@ -85,7 +133,8 @@ fn getting(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {
     if replaced & over::GET_NOWAIT != 0 {
         return this.as_obj().method0(&names::get().get_nowait).map(Step::Return);
     }
-    get_now(&this, replaced).map(Step::Return)
+    let item = if replaced != 0 { get_now(&this, replaced) } else { remove(&this, replaced) };
+    item.map(Step::Return)
 }
 
 fn joining(waiter: &Ref<Waiter>, resumed: Resumed) -> Res<Step> {

@@ -74,6 +74,12 @@ impl Storage {
         }
     }
 
+    /// They are in our own deque.
+    #[inline(always)]
+    pub(super) fn is_ours(&self) -> bool {
+        !self.shown.is_set() && !self.absent.get()
+    }
+
     /// The object that holds the items, where it is not ours.
     #[inline]
     fn shown(&self, queue: &Ref<Queue>) -> Res<Option<Obj>> {
@@ -84,7 +90,7 @@ impl Storage {
         Ok(shown)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self, queue: &Ref<Queue>) -> Res<usize> {
         match self.shown(queue)? {
             None => Ok(self.own.borrow().len()),
@@ -93,17 +99,42 @@ impl Storage {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_empty(&self, queue: &Ref<Queue>) -> Res<bool> {
+        if self.is_ours() {
+            return Ok(self.own.borrow().is_empty());
+        }
         match self.shown(queue)? {
             None => Ok(self.own.borrow().is_empty()),
             Some(shown) => Ok(!shown.is_true()?),
         }
     }
 
+    /// How many are in our own deque.
+    #[inline(always)]
+    pub(super) fn own_len(&self) -> usize {
+        self.own.borrow().len()
+    }
+
+    /// `_put(item)` into our own deque.
+    #[inline(always)]
+    pub(super) fn put_own(&self, item: Obj) {
+        self.own.borrow_mut().push_back(item);
+    }
+
+    /// `_get()` from our own deque.
+    #[inline(always)]
+    pub(super) fn take_own(&self) -> Option<Obj> {
+        self.own.borrow_mut().pop_front()
+    }
+
     /// `_put(item)`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&self, queue: &Ref<Queue>, item: Obj) -> Res<()> {
+        if self.is_ours() {
+            self.put_own(item);
+            return Ok(());
+        }
         match self.shown(queue)? {
             None => {
                 self.own.borrow_mut().push_back(item);
@@ -122,11 +153,15 @@ impl Storage {
     }
 
     /// `_get()`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, queue: &Ref<Queue>) -> Res<Obj> {
+        if self.is_ours()
+            && let Some(first) = self.take_own()
+        {
+            return Ok(first);
+        }
         let Some(shown) = self.shown(queue)? else {
-            let first = self.own.borrow_mut().pop_front();
-            return first.ok_or_else(|| nothing("pop from an empty deque"));
+            return self.take_own().ok_or_else(|| nothing("pop from an empty deque"));
         };
         self.get_from(&shown)
     }

@@ -7,10 +7,11 @@ use pyo3::ffi as c;
 use super::read::{Call, Read};
 use super::reader::{DEFAULT_LIMIT, Reader, Want};
 use super::stock;
+use super::writer::Writer;
 use crate::ffi::arguments::{Args, bind_init};
 use crate::ffi::native::{Native, allocate};
 use crate::ffi::object::Attached;
-use crate::ffi::spec::TypeSpec;
+use crate::ffi::spec::{TypeSpec, own_methods};
 use crate::ffi::trampoline::{fast, init, new, noargs, onearg, property, setattr, unary};
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, bytes, value};
 use crate::loop_state::LoopState;
@@ -21,9 +22,11 @@ type This = Ref<Reader>;
 /// `rulip.StreamReader` and `rulip.StreamReaderProtocol`: the classes that are known to replace no method.
 static PUBLIC: Attached<(Obj, Obj)> = Attached::new();
 
-/// `_set_stream_classes(reader, protocol)`: called once by the package.
+/// `_set_stream_classes(reader, protocol, writer)`: called once by the package.
 pub(crate) fn set_public_classes(args: &Args<'_>) -> Res<Obj> {
-    if let [reader, protocol] = args.positional() {
+    if let [reader, protocol, writer] = args.positional() {
+        own_methods(reader, Reader::type_cell())?;
+        own_methods(writer, Writer::type_cell())?;
         PUBLIC.set((reader.clone(), protocol.clone()));
     }
     Ok(Obj::none())

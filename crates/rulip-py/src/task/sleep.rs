@@ -261,7 +261,10 @@ impl Awaitable for Sleep {
             State::New => Self::begin(this),
             State::Yielded | State::Elapsed => {
                 this.state.set(State::Spent);
-                Ok(Step::Return(this.result.take().unwrap_or_else(Obj::none)))
+                let result = this.result.take().unwrap_or_else(Obj::none);
+                // Neither task nor timer nor future are left.
+                this.clone().rest();
+                Ok(Step::Return(result))
             }
             State::Cancelled => {
                 let error = this.cancelled_error()?;
@@ -290,7 +293,7 @@ pub(crate) fn sleep(args: &Args<'_>) -> Res<Obj> {
         timer: Cell::new(None),
         delegated: Rare::new(),
     };
-    let this = Ref::new(body)?;
+    let this = Ref::renew(body)?;
     if this.result.is_set() {
         this.track();
     }

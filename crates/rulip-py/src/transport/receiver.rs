@@ -45,8 +45,9 @@ pub(crate) enum Received<'a> {
     Object(Obj),
 }
 
-/// Hands bytes over. Whoever has a buffer of his own gets them as `data_received` would.
-#[inline]
+/// Hands bytes over. Whoever has a buffer of his own gets them as `data_received` would. Inlined: mostly the
+/// caller knows how they are taken, and then nothing is left of the questions.
+#[inline(always)]
 pub(crate) fn deliver(protocol: &Obj, takes: Takes, received: Received<'_>) -> Res<Obj> {
     if takes == Takes::Encrypted
         && let Some(tls) = Ref::<TlsProtocol>::exact(protocol)

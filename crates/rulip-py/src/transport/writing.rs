@@ -122,9 +122,13 @@ impl Ref<StreamTransport> {
 
     /// Sends what is queued, until the kernel refuses.
     pub(crate) fn flush(&self) -> Res<()> {
-        let mut spent = Vec::new();
+        let loop_ = self.loop_.get();
+        let mut spent = loop_.as_ref().map(|loop_| loop_.spent.take()).unwrap_or_default();
         let outcome = self.send_queued(&mut spent);
-        drop(spent);
+        spent.clear();
+        if let Some(loop_) = loop_ {
+            loop_.spent.set(spent);
+        }
         if let Err(error) = outcome {
             return self.write_failed(&error);
         }

@@ -33,7 +33,7 @@ impl Bell {
 }
 
 fn produce(inbox: &Inbox<u32>, bell: &Bell, item: u32) {
-    if inbox.push(item) == Ok(Wake::Needed) {
+    if inbox.push(item).map(|pushed| pushed.wake) == Ok(Wake::Needed) {
         bell.ring();
     }
 }

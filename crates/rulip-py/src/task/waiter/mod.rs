@@ -40,6 +40,20 @@ pub(crate) struct Operation {
     /// Qualified.
     pub(crate) name: &'static CStr,
     pub(crate) resume: fn(&Ref<Waiter>, Resumed) -> Res<Step>,
+    /// The short way: all of it, with its result, where it neither waits nor calls anything of Python's;
+    /// nothing, and nothing done, where it might.
+    pub(crate) at_once: fn(&Waiter, &Owner) -> Option<Obj>,
+}
+
+/// Whose operation it is: taken out of the waiter while that begins.
+pub(crate) struct Owner {
+    operation: &'static Operation,
+    obj: Obj,
+}
+
+/// An operation without a short way.
+pub(crate) fn never(_waiter: &Waiter, _owner: &Owner) -> Option<Obj> {
+    None
 }
 
 /// With what an operation goes on.
@@ -313,10 +327,42 @@ impl Ref<Waiter> {
     fn advance(&self, resumed: Resumed) -> Res<Step> {
         self.state.set(State::Running);
         let result = (self.operation.get().resume)(self, resumed);
-        if !matches!(result, Ok(Step::Yield(_))) {
-            self.state.set(State::Spent);
+        match result {
+            Ok(Step::Yield(_)) => {}
+            Ok(Step::Return(_)) => {
+                self.state.set(State::Spent);
+                self.retire();
+            }
+            Err(_) => self.state.set(State::Spent),
         }
         result
+    }
+
+    /// It begins.
+    #[inline]
+    fn start(&self) -> Res<Step> {
+        if let Some(obj) = self.owner.take() {
+            let owner = Owner { operation: self.operation.get(), obj };
+            if let Some(result) = (owner.operation.at_once)(self, &owner) {
+                self.state.set(State::Spent);
+                self.clone().rest();
+                return Ok(Step::Return(result));
+            }
+            self.owner.set(Some(owner.obj));
+        }
+        self.advance(Resumed::Started)
+    }
+
+    /// It is spent: it holds nothing any more, and may be used again once nobody holds it.
+    #[inline]
+    fn retire(&self) {
+        let owner = self.owner.take();
+        if self.task.is_set() || self.value.is_set() || self.message.is_set() || self.inner.is_set()
+        {
+            return drop(owner);
+        }
+        self.clone().rest();
+        drop(owner);
     }
 
     fn go_on(&self, awaited: Awaited) -> Res<Step> {
@@ -440,7 +486,7 @@ impl Awaitable for Waiter {
     #[inline]
     fn poll(this: &Ref<Self>) -> Res<Step> {
         match this.state.get() {
-            State::New => this.advance(Resumed::Started),
+            State::New => this.start(),
             State::Woken => {
                 drop(this.task.take());
                 this.advance(Resumed::Woken)

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use super::{Operation, State, Waiter};
+use super::{Operation, Owner, State, Waiter};
 use crate::coroutine::{self, Coroutine};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::Native;
@@ -34,7 +34,7 @@ pub(crate) fn coroutine<T: Native>(
         state: Cell::new(State::New),
         notified: Cell::new(false),
     };
-    Ref::new(body).map(Ref::into_obj)
+    Ref::renew(body).map(Ref::into_obj)
 }
 
 /// The primitive.
@@ -48,6 +48,17 @@ pub(crate) fn owner<T: Native>(waiter: &Waiter) -> Res<Ref<T>> {
             Ok(unsafe { Ref::from_obj_unchecked(owner) })
         }
         _ => Err(coroutine::reused()),
+    }
+}
+
+impl Owner {
+    /// The primitive, for an operation's short way.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "the operation says what its owner is")]
+    pub(crate) fn get<T: Native>(&self) -> Option<&Ref<T>> {
+        // SAFETY: as in `owner`; a Ref is a transparent Obj.
+        std::ptr::eq(self.operation.owner, T::type_cell())
+            .then(|| unsafe { &*std::ptr::from_ref(&self.obj).cast::<Ref<T>>() })
     }
 }
 
