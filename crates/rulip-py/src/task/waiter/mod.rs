@@ -16,6 +16,8 @@
 //! | running | its operation runs |
 //! | spent | at its end |
 //!
+//! One that is spent and owns nothing any more rests, to be the next.
+//!
 //! Invariant: leaving `waiting` queues the task once; an operation that fails has been told so, and has
 //! handed on what it had been given.
 
