@@ -145,12 +145,19 @@ def _paths(suite: Suite, tests: Iterable[str]) -> list[str]:
     return [f"{folder}{test}" for test in tests]
 
 
+def _notice_signals() -> None:
+    """What a shell or nohup starts in the background ignores these; tests send them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
     with log.open("wb") as output:
         try:
             subprocess.run(
                 command, check=False, cwd=folder, env=environment, timeout=LIMIT,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                preexec_fn=_notice_signals,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             output.write(b"\nthe suite did not end in time\n")
@@ -158,6 +165,4 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], log: Pat
 
 if __name__ == "__main__":
     os.nice(5)
-    # A shell starts what runs in the background with SIGINT ignored; tests that send it want it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
