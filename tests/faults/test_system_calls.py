@@ -287,6 +287,72 @@ def test_a_send_that_is_interrupted(inject):
     )
 
 
+SENDING_A_FILE = """
+    import tempfile
+
+    data = os.urandom(12_000_000)
+    file = tempfile.TemporaryFile()
+    file.write(data)
+    file.flush()
+    near, far = tcp()
+    far.setblocking(True)
+    loop = factory()
+
+    async def main(sends):
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+        received = asyncio.ensure_future(in_thread(everything, far))
+        await sends(loop.sendfile(transport, file))
+        assert not transport.is_closing()
+        transport.close()
+        received = await received
+        assert len(received) == file.tell()
+        assert data.startswith(received)
+"""
+
+
+@pytest.mark.parametrize("error", ["EAGAIN", "EINTR"])
+def test_a_file_whose_sending_is_put_off(inject, error):
+    inject(
+        SENDING_A_FILE
+        + """
+    async def sends(sending):
+        assert await asyncio.wait_for(sending, 20) == len(data)
+
+    loop.run_until_complete(main(sends))
+    loop.close()
+    file.close()
+    far.close()
+    """,
+        f"error={error}:when=1+2",
+        calls="sendfile",
+    )
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOMEM"])
+def test_a_file_that_cannot_be_sent_to_its_end(inject, error):
+    """The very error; the file's position tells how much the peer gets. The connection lives on."""
+    inject(
+        SENDING_A_FILE
+        + f"""
+    async def sends(sending):
+        try:
+            await asyncio.wait_for(sending, 20)
+        except OSError as exc:
+            assert exc.errno == errno.{error}, exc
+        else:
+            raise AssertionError("sent all the same")
+        assert 0 < file.tell() < len(data)
+
+    loop.run_until_complete(main(sends))
+    loop.close()
+    file.close()
+    far.close()
+    """,
+        f"error={error}:when=2",
+        calls="sendfile",
+    )
+
+
 # Receiving
 
 
