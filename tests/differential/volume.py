@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import faulthandler
 import gc
+import logging
 import pprint
 import sys
 import time
@@ -73,6 +74,8 @@ def main() -> None:
     parser.add_argument("--stop-after", type=int, default=10, help="so many that differ")
     parser.add_argument("--way", choices=WAYS, help="only this one")
     options = parser.parse_args()
+    # Who waits for a processor is told of as a callback that blocks.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     assert asyncio.Task is asyncio.tasks._CTask  # type: ignore[attr-defined]
     sys.exit(bool(run(options.seed, options.count, options.stop_after, options.way)))
 
