@@ -295,6 +295,27 @@ def test_close_while_reading_is_paused(run):
     run(main())
 
 
+@pytest.mark.parametrize("data", [b"", b"unread"])
+@pytest.mark.parametrize("end", ["shutdown", "close_notify"])
+def test_close_after_the_peers_end_while_reading_is_paused(run, data, end):
+    async def main():
+        async with tls_connection() as (transport, protocol, peer):
+            transport.pause_reading()
+            if data:
+                await peer.send(data)
+                await until(transport.get_read_buffer_size)
+            if end == "close_notify":
+                await peer.send_raw(peer.close_notify())
+            peer.sock.shutdown(socket.SHUT_WR)
+            await turns(20)
+            assert not protocol.lost.done()
+            transport.close()
+            assert await within(protocol.lost) is None
+            assert not protocol.received
+
+    run(main())
+
+
 def test_a_peer_that_does_not_read_cannot_delay_the_end(run):
     async def main():
         async with tls_connection(ssl_shutdown_timeout=0.1) as (transport, protocol, peer):

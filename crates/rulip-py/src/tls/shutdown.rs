@@ -17,7 +17,12 @@ use crate::{imports, names};
 
 impl Ref<TlsProtocol> {
     pub(super) fn start_shutdown(&self) -> Res<()> {
-        if matches!(self.state.get(), State::Flushing | State::Shutdown | State::Unwrapped) {
+        // TCP's end waits for a program that does not read: who closes will not read any more.
+        let kept_waiting =
+            self.state.get() == State::Flushing && self.reading_paused.replace(false);
+        if matches!(self.state.get(), State::Flushing | State::Shutdown | State::Unwrapped)
+            && !kept_waiting
+        {
             return Ok(());
         }
         if let Some(transport) = self.app_transport.get() {
