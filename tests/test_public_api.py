@@ -18,6 +18,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Iterator
 
 import pytest
 
@@ -166,35 +167,69 @@ def test_a_program_that_takes_rulip_for_asyncio() -> None:
     assert (done.stdout, done.stderr) == ("[1, 2, 3, 5, 4, 0]\n", "")
 
 
-def test_signatures_can_be_read_where_asyncios_can() -> None:
-    def parameters(value: object) -> list[str] | None:
-        try:
-            signature = inspect.signature(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            return None
-        return list(signature.parameters)
+#: Where the signature tells more than asyncio's, or there is less to tell.
+OTHER_SIGNATURES = {
+    "EventLoop": "there is no selector",
+    # 3.13.3 and later say **kwargs, and pass on everything.
+    "EventLoop.create_task": "the keywords by name",
+    "create_task": "the keywords by name",
+}
+Parameters = list[tuple[str, inspect._ParameterKind, object]]
 
-    def contains(ours: list[str] | None, stock: list[str] | None) -> bool:
-        """Some keywords of newer Pythons are taken on each."""
-        return [name for name in ours or () if name in (stock or ())] == stock
 
-    def compared(ours: type, stock: type) -> list[str]:
-        return [
-            f"{stock.__name__}.{name}"
-            for name in dir(stock)
-            if not name.startswith("_")
-            and callable(getattr(stock, name))
-            and parameters(getattr(stock, name)) is not None
-            and not contains(parameters(getattr(ours, name)), parameters(getattr(stock, name)))
-        ]
+def parameters(value: object) -> Parameters | None:
+    """What can be given, if that can be asked; annotations are not part of it."""
+    try:
+        signature = inspect.signature(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return [(p.name, p.kind, p.default) for p in signature.parameters.values() if p.name != "self"]
 
-    different = compared(rulip.Loop, asyncio.SelectorEventLoop)
-    # 3.13.3 and later pass on everything.
-    assert {name.partition(".")[2] for name in different} <= {"create_task"}
-    for name in ("Future", "Task", "Handle", "TimerHandle"):
-        different = compared(getattr(rulip, name), getattr(asyncio, name))
-        assert different == [], name
-        assert parameters(getattr(rulip, name)) == parameters(getattr(asyncio, name))
+
+def agrees(ours: object, stock: object) -> bool:
+    """The same parameters; keywords of newer Pythons may be taken on each."""
+    expected, found = parameters(stock), parameters(ours)
+    if expected is None or found is None:
+        return expected is None
+    names = {name for name, _, _ in expected}
+    extra = [entry for entry in found if entry[0] not in names]
+    return [entry for entry in found if entry not in extra] == expected and all(
+        kind is inspect.Parameter.KEYWORD_ONLY and default is not inspect.Parameter.empty
+        for _, kind, default in extra
+    )
+
+
+def with_methods(name: str, ours: object, stock: object) -> Iterator[tuple[str, object, object]]:
+    """A name of asyncio and its methods: what rulip has, what asyncio has."""
+    yield name, ours, stock
+    if inspect.isclass(stock):
+        for method in dir(stock):
+            # A special method's parameters have names that nobody can use.
+            if not method.startswith("_") or method in ("__aenter__", "__aexit__"):
+                yield f"{name}.{method}", getattr(ours, method), getattr(stock, method)
+
+
+@pytest.mark.parametrize("name", [name for name in OWN if hasattr(asyncio, name)])
+def test_signatures_are_asyncios(name: str) -> None:
+    different = [
+        full
+        for full, ours, stock in with_methods(name, getattr(rulip, name), getattr(asyncio, name))
+        if callable(stock) and full not in OTHER_SIGNATURES and not agrees(ours, stock)
+    ]
+    assert different == []
+
+
+def test_signatures_of_the_loop_are_asyncios() -> None:
+    # Before 3.13 asyncio has no EventLoop.
+    different = [
+        full
+        for full, ours, stock in with_methods("EventLoop", rulip.Loop, asyncio.SelectorEventLoop)
+        if callable(stock) and full not in OTHER_SIGNATURES and not agrees(ours, stock)
+    ]
+    assert different == []
+
+
+def test_functions_of_ours_say_so() -> None:
     for name in ("create_task", "sleep", "run", "new_event_loop"):
         assert parameters(getattr(rulip, name)) is not None, name
         assert getattr(rulip, name).__module__.partition(".")[0] == "rulip"

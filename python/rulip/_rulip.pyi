@@ -82,6 +82,7 @@ __all__ = [
     "__version__",
     "_flush_written",
     "_pending_tasks",
+    "_ring",
     "_set_datagram_transport_class",
     "_set_loop_class",
     "_set_read_pipe_transport_class",
@@ -672,7 +673,7 @@ class Timeout:
         """The task's cancel requests on entering."""
     def when(self) -> float | None:
         """Return the deadline, or None."""
-    def reschedule(self, when: float | None, /) -> None:
+    def reschedule(self, when: float | None) -> None:
         """Change the deadline; RuntimeError but within the block."""
     def expired(self) -> bool:
         """Return whether time was up."""
@@ -1099,6 +1100,9 @@ class TLSProtocol(asyncio.BufferedProtocol):
     @property
     def _waiter(self) -> asyncio.Future[None] | None:
         """Who waits for the handshake."""
+    @property
+    def _app_reading_paused(self) -> bool:
+        """Whether the program paused reading."""
     @property
     def _server_side(self) -> bool:
         """Whether it is a server's."""
@@ -1532,6 +1536,9 @@ class EventLoop:
         /,
     ) -> TLSProtocol:
         """Make the protocol of a TLS connection, and its transport."""
+
+def _ring(pid: int, fd: int) -> None:
+    """A turn for the loop of a process that has its waker at this number."""
 
 def _pending_tasks(loop: EventLoop) -> list[Task[Any]]:
     """The native tasks of a loop that are not done. Thread: any; TypeError for another loop."""

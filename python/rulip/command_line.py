@@ -23,7 +23,8 @@ from .installation import install
 
 USAGE = (
     "usage: python -m rulip [-h] [--version] [--info] [--legacy] "
-    "(-c CODE | -m MODULE | FILE | -) [ARG ...]"
+    "(-c CODE | -m MODULE | FILE | -) [ARG ...]\n"
+    "       python -m rulip (ps | pstree) PID"
 )
 HELP = f"""{USAGE}
 
@@ -35,6 +36,10 @@ program:
   -c CODE        a program given as a string
   -              a program read from standard input
   ARG ...        the program's own arguments
+
+a process that runs on rulip (Python 3.14 or later):
+  ps PID         show its tasks in a table
+  pstree PID     show its tasks as a tree: who awaits whom
 
 options:
   -h, --help     show this help message and exit
@@ -75,6 +80,9 @@ def main() -> None:
 
         sys.stdout.write(describe())
         return
+    if first in ("ps", "pstree") and not legacy:
+        _show_process(first, rest)
+        return
     install()
     if legacy:
         _use_legacy(first, rest)
@@ -94,6 +102,22 @@ def main() -> None:
         _fail_usage(f"unrecognized option: {first}")
     else:
         _run(_run_file, first, arguments)
+
+
+def _show_process(command: str, arguments: list[str]) -> None:
+    """`ps PID` and `pstree PID`; a program of that name is run as `./ps`."""
+    from . import remote_tasks
+
+    if len(arguments) != 1 or not arguments[0].isdecimal():
+        _fail_usage(
+            f"{command} takes the number of a process (a program of that name: ./{command})"
+        )
+    show = remote_tasks.ps if command == "ps" else remote_tasks.pstree
+    try:
+        sys.stdout.write(show(int(arguments[0])))
+    except remote_tasks.NoAnswerError as exc:
+        sys.stderr.write(f"python -m rulip {command}: {exc}\n")
+        sys.exit(1)
 
 
 #: How the program's source becomes code.

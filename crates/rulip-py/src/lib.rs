@@ -167,6 +167,11 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_flush_written()\n--\n\nSend what this thread's running loop has gathered this turn.",
                 event_loop::run::flush_written,
             ))?),
+            ("_ring", ffi::spec::module_function(function(
+                c"_ring",
+                c"_ring(pid, fd)\n--\n\nA turn for the loop of a process that has its waker at this number.",
+                event_loop::ring::ring,
+            ))?),
             ("_set_tls_classes", ffi::spec::module_function(function(
                 c"_set_tls_classes",
                 c"_set_tls_classes(transport_class, protocol_class)\n--\n\nThe classes that TLS transports and their protocols answer as their own.",

@@ -72,3 +72,8 @@ def add_loop(loop: EventLoop) -> None:
     """From now on all_tasks() finds this loop's native tasks."""
     _show_native_tasks()
     _loops.add(loop)
+
+
+def loops() -> list[EventLoop]:
+    """The loops there are."""
+    return list(_loops)

@@ -397,9 +397,11 @@ pub(super) fn build() -> Res<Obj> {
         noargs(c"__aenter__", c"Wait for the others.", |this: &This| {
             coroutine(&ENTERING, this, None)
         }),
-        fast(c"__aexit__", c"Do nothing.", |this: &This, _: &Args<'_>| {
-            coroutine(&LEAVING, this, None)
-        }),
+        fast(
+            c"__aexit__",
+            c"__aexit__($self, *args)\n--\n\nDo nothing.",
+            |this: &This, _: &Args<'_>| coroutine(&LEAVING, this, None),
+        ),
         noargs(c"__getstate__", c"For copying.", |this: &This| {
             loop_bound::state(this, &["_cond", "_parties", "_state", "_count"])
         }),

@@ -413,13 +413,13 @@ pub(super) fn build() -> Res<Obj> {
         noargs(c"wait", c"Release the lock until notified; return True.", Condition::wait),
         fast(
             c"wait_for",
-            c"Wait until the predicate is true; return what it returned.",
+            c"wait_for($self, predicate)\n--\n\nWait until the predicate is true; return what it returned.",
             |this: &This, args: &Args<'_>| {
                 let [predicate] = args.bind("Condition.wait_for", [c"predicate"], 1)?;
                 coroutine(&WAITING_FOR, this, predicate.cloned())
             },
         ),
-        fast(c"notify", c"Wake n that wait (one).", |this: &This, args: &Args<'_>| {
+        fast(c"notify", c"notify($self, n=1)\n--\n\nWake n that wait (one).", |this: &This, args: &Args<'_>| {
             let [number] = args.bind("Condition.notify", [c"n"], 0)?;
             Condition::notify(this, number)?;
             Ok(Obj::none())
@@ -431,7 +431,7 @@ pub(super) fn build() -> Res<Obj> {
         noargs(c"__aenter__", c"Acquire the lock.", |this: &This| {
             coroutine(&ENTERING, this, None)
         }),
-        fast(c"__aexit__", c"Release the lock.", |this: &This, _: &Args<'_>| {
+        fast(c"__aexit__", c"__aexit__($self, exc_type, exc, tb)\n--\n\nRelease the lock.", |this: &This, _: &Args<'_>| {
             coroutine(&LEAVING, this, None)
         }),
         noargs(c"__getstate__", c"For copying.", |this: &This| {

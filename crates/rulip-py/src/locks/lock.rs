@@ -320,7 +320,11 @@ pub(super) fn build() -> Res<Obj> {
             Ok(Obj::none())
         }),
         noargs(c"__aenter__", c"Acquire the lock.", Lock::enter),
-        fast(c"__aexit__", c"Release the lock.", |this: &This, _: &Args<'_>| Lock::leave(this)),
+        fast(
+            c"__aexit__",
+            c"__aexit__($self, exc_type, exc, tb)\n--\n\nRelease the lock.",
+            |this: &This, _: &Args<'_>| Lock::leave(this),
+        ),
         noargs(c"__getstate__", c"For copying.", |this: &This| {
             loop_bound::state(this, &["_waiters", "_locked"])
         }),

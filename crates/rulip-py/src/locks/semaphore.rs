@@ -336,7 +336,7 @@ fn native() -> Res<Obj> {
         noargs(c"__aenter__", c"Acquire a permit.", |this: &This| {
             coroutine(&ENTERING, this, None)
         }),
-        fast(c"__aexit__", c"Give the permit back.", |this: &This, _: &Args<'_>| {
+        fast(c"__aexit__", c"__aexit__($self, exc_type, exc, tb)\n--\n\nGive the permit back.", |this: &This, _: &Args<'_>| {
             coroutine(&LEAVING, this, None)
         }),
         noargs(c"__getstate__", c"For copying.", Semaphore::state),

@@ -108,13 +108,17 @@ fn methods() -> Vec<c::PyMethodDef> {
         noargs(c"full", c"Return True if there are maxsize items.", |this: &This| {
             Ok(Obj::bool(has_no_place(this, overrides(this)?)?))
         }),
-        fast(c"put", c"Wait for a place, and put the item.", |this: &This, args: &Args<'_>| {
-            let [item] = args.bind("Queue.put", [c"item"], 1)?;
-            operations::put(this, item.cloned().unwrap_or_else(Obj::none))
-        }),
+        fast(
+            c"put",
+            c"put($self, item)\n--\n\nWait for a place, and put the item.",
+            |this: &This, args: &Args<'_>| {
+                let [item] = args.bind("Queue.put", [c"item"], 1)?;
+                operations::put(this, item.cloned().unwrap_or_else(Obj::none))
+            },
+        ),
         fast(
             c"put_nowait",
-            c"Put the item, or raise QueueFull.",
+            c"put_nowait($self, item)\n--\n\nPut the item, or raise QueueFull.",
             |this: &This, args: &Args<'_>| {
                 let [item] = args.bind("Queue.put_nowait", [c"item"], 1)?;
                 super::put_now(this, overrides(this)?, item.cloned().unwrap_or_else(Obj::none))?;
@@ -149,7 +153,7 @@ fn methods() -> Vec<c::PyMethodDef> {
     if imports::get().queue_shut_down.is_some() {
         methods.push(fast(
             c"shutdown",
-            c"Let put() and get() raise QueueShutDown from now on.",
+            c"shutdown($self, immediate=False)\n--\n\nLet put() and get() raise QueueShutDown from now on.",
             |this: &This, args: &Args<'_>| {
                 let [immediate] = args.bind("Queue.shutdown", [c"immediate"], 0)?;
                 let immediately = immediate.map_or(Ok(false), Obj::is_true)?;

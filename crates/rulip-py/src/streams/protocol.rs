@@ -257,7 +257,7 @@ macro_rules! flag_attribute {
 pub(crate) fn build() -> Res<Obj> {
     TypeSpec::new::<StreamProtocol>(
         c"rulip._rulip.StreamReaderProtocol",
-        c"The native half of rulip.StreamReaderProtocol (mirrors asyncio.StreamReaderProtocol).",
+        c"StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\nThe native half of rulip.StreamReaderProtocol (mirrors asyncio.StreamReaderProtocol).",
     )
     .subclassable()
     .slot(
@@ -275,7 +275,7 @@ pub(crate) fn build() -> Res<Obj> {
         }),
     )
     .methods([
-        fast(c"data_received", c"Hand bytes to the reader.", data_received),
+        fast(c"data_received", c"data_received($self, data)\n--\n\nHand bytes to the reader.", data_received),
         noargs(
             c"_drain_helper",
             c"Wait until writing is not paused; raises once the connection is lost.",

@@ -67,7 +67,7 @@ fn by_name(reader: &This, name: &CStr, argument: Option<&Obj>) -> Res<Obj> {
 pub(crate) fn build() -> Res<Obj> {
     TypeSpec::new::<Reader>(
         c"rulip._rulip.StreamReader",
-        c"The native half of rulip.StreamReader (mirrors asyncio.StreamReader).",
+        c"StreamReader(limit=65536, loop=None)\n--\n\nThe native half of rulip.StreamReader (mirrors asyncio.StreamReader).",
     )
     .subclassable()
     .slot(c::Py_tp_new, new(|kind, _args, _kwargs| allocate(kind, Reader::blank(&class_of(kind))?)))
@@ -85,22 +85,22 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"readline", c"Read until a line feed, or the end.", |this: &This| {
             read(this, Call::Line, c"readline", None)
         }),
-        fast(c"readuntil", c"Read until a separator is found.", |this: &This, args: &Args<'_>| {
+        fast(c"readuntil", c"readuntil($self, separator=b'\\n')\n--\n\nRead until a separator is found.", |this: &This, args: &Args<'_>| {
             let [separator] = args.bind("readuntil", [c"separator"], 0)?;
             read(this, Call::Until, c"readuntil", separator)
         }),
-        fast(c"readexactly", c"Read exactly `n` bytes.", |this: &This, args: &Args<'_>| {
+        fast(c"readexactly", c"readexactly($self, n)\n--\n\nRead exactly `n` bytes.", |this: &This, args: &Args<'_>| {
             let [n] = args.bind("readexactly", [c"n"], 1)?;
             read(this, Call::Exactly, c"readexactly", n)
         }),
-        fast(c"read", c"Read up to `n` bytes, or to the end.", |this: &This, args: &Args<'_>| {
+        fast(c"read", c"read($self, n=-1)\n--\n\nRead up to `n` bytes, or to the end.", |this: &This, args: &Args<'_>| {
             let [n] = args.bind("read", [c"n"], 0)?;
             read(this, Call::Read, c"read", n)
         }),
         onearg(c"_wait_for_data", c"Wait until something is fed.", |this: &This, name: &Obj| {
             Read::start(this, Call::Data, Some(name))
         }),
-        fast(c"feed_data", c"Take bytes in.", |this: &This, args: &Args<'_>| {
+        fast(c"feed_data", c"feed_data($self, data)\n--\n\nTake bytes in.", |this: &This, args: &Args<'_>| {
             let [data] = args.bind("feed_data", [c"data"], 1)?;
             data.map_or_else(|| Ok(Obj::none()), |data| feed_data(this, data))
         }),
@@ -117,13 +117,13 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"exception", c"Return the exception, or None.", |this: &This| {
             Ok(this.exception.get_or_none())
         }),
-        fast(c"set_exception", c"Fail whoever reads.", |this: &This, args: &Args<'_>| {
+        fast(c"set_exception", c"set_exception($self, exc)\n--\n\nFail whoever reads.", |this: &This, args: &Args<'_>| {
             let [exc] = args.bind("set_exception", [c"exc"], 1)?;
             exc.map_or(Ok(()), |exc| this.set_exception(exc)).map(|()| Obj::none())
         }),
         fast(
             c"set_transport",
-            c"Set what is paused and resumed.",
+            c"set_transport($self, transport)\n--\n\nSet what is paused and resumed.",
             |this: &This, args: &Args<'_>| {
                 let [transport] = args.bind("set_transport", [c"transport"], 1)?;
                 if this.transport.is_set() {

@@ -146,13 +146,13 @@ fn complete(this: &This) -> Res<Obj> {
 pub(crate) fn build() -> Res<Obj> {
     TypeSpec::new::<Writer>(
         c"rulip._rulip.StreamWriter",
-        c"The native half of rulip.StreamWriter (mirrors asyncio.StreamWriter).",
+        c"StreamWriter(transport, protocol, reader, loop)\n--\n\nThe native half of rulip.StreamWriter (mirrors asyncio.StreamWriter).",
     )
     .subclassable()
     .slot(c::Py_tp_new, new(|kind, _args, _kwargs| allocate(kind, Writer::blank())))
     .slot(c::Py_tp_init, init(initialise))
     .methods([
-        fast(c"write", c"Write bytes; never blocks, the rest is buffered.", write),
+        fast(c"write", c"write($self, data)\n--\n\nWrite bytes; never blocks, the rest is buffered.", write),
         noargs(c"drain", c"Wait until there is room to write.", drain),
         noargs(c"is_closing", c"Return True if closing or closed.", |this: &This| {
             this.is_closing().map(Obj::bool)

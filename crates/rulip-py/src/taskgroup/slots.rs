@@ -27,6 +27,11 @@ pub(crate) fn build() -> Res<Obj> {
             Ok(Obj::none())
         })
     });
+    let create_task_doc = if dialect::get().hands_keywords_on {
+        c"create_task($self, coro, **kwargs)\n--\n\nMake a task in this group and return it."
+    } else {
+        c"create_task($self, coro, *, name=None, context=None)\n--\n\nMake a task in this group and return it."
+    };
     TypeSpec::new::<TaskGroup>(
         c"rulip._rulip.TaskGroup",
         c"TaskGroup()\n--\n\nTasks that end together (mirrors asyncio.TaskGroup).",
@@ -42,11 +47,15 @@ pub(crate) fn build() -> Res<Obj> {
             let work = |this: &Obj, _: Option<&Obj>, _: Option<&Obj>| of(this)?.enter();
             Immediate::make(c"TaskGroup.__aenter__", work, this.to_obj(), None, None)
         }),
-        fast(c"__aexit__", c"Wait for the tasks.", |this: &This, args: &Args<'_>| {
-            let [exc_type, exc] = exception_given(args)?;
-            exit::Exit::make(this, exc_type, exc)
-        }),
-        fast(c"create_task", c"Make a task in this group and return it.", create_task),
+        fast(
+            c"__aexit__",
+            c"__aexit__($self, et, exc, tb)\n--\n\nWait for the tasks.",
+            |this: &This, args: &Args<'_>| {
+                let [exc_type, exc] = exception_given(args)?;
+                exit::Exit::make(this, exc_type, exc)
+            },
+        ),
+        fast(c"create_task", create_task_doc, create_task),
         noargs(c"_abort", c"Cancel the tasks.", |this: &This| {
             this.abort()?;
             Ok(Obj::none())

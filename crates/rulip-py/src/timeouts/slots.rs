@@ -7,7 +7,7 @@ use crate::event_loop::run::running;
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, allocate, body_offset, class_of};
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, generic_dict, getter, init, new, noargs, onearg, unary};
+use crate::ffi::trampoline::{fast, generic_dict, getter, init, new, noargs, unary};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 
 use crate::immediate::{Immediate, exception_given};
@@ -29,10 +29,14 @@ pub(crate) fn build() -> Res<Obj> {
     .slot(c::Py_tp_repr, unary(describe))
     .methods([
         noargs(c"when", c"Return the deadline, or None.", |this: &This| this.when()),
-        onearg(c"reschedule", c"Change the deadline.", |this: &This, when: &Obj| {
-            this.reschedule(when)?;
-            Ok(Obj::none())
-        }),
+        fast(
+            c"reschedule",
+            c"reschedule($self, when)\n--\n\nChange the deadline.",
+            |this: &This, args: &Args<'_>| {
+                let [when] = args.bind("Timeout.reschedule", [c"when"], 1)?;
+                when.map_or(Ok(()), |when| this.reschedule(when)).map(|()| Obj::none())
+            },
+        ),
         noargs(c"expired", c"Return whether time was up.", |this: &This| {
             Ok(Obj::bool(matches!(this.state.get(), State::Expiring | State::Expired)))
         }),
@@ -45,16 +49,20 @@ pub(crate) fn build() -> Res<Obj> {
                 None,
             )
         }),
-        fast(c"__aexit__", c"Stop watching the time.", |this: &This, args: &Args<'_>| {
-            let [exc_type, exc] = exception_given(args)?;
-            Immediate::make(
-                c"Timeout.__aexit__",
-                |this, exc_type, exc| of(this)?.leave(exc_type, exc),
-                this.to_obj(),
-                exc_type,
-                exc,
-            )
-        }),
+        fast(
+            c"__aexit__",
+            c"__aexit__($self, exc_type, exc_val, exc_tb)\n--\n\nStop watching the time.",
+            |this: &This, args: &Args<'_>| {
+                let [exc_type, exc] = exception_given(args)?;
+                Immediate::make(
+                    c"Timeout.__aexit__",
+                    |this, exc_type, exc| of(this)?.leave(exc_type, exc),
+                    this.to_obj(),
+                    exc_type,
+                    exc,
+                )
+            },
+        ),
         noargs(c"_on_timeout", c"Time is up.", |this: &This| {
             this.expire()?;
             Ok(Obj::none())

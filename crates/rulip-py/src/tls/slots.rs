@@ -317,6 +317,11 @@ pub(crate) fn build_protocol() -> Res<Obj> {
         getter(c"_waiter", c"Who waits for the handshake.", |this: &Protocol| {
             Ok(this.waiter.get_or_none())
         }),
+        getter(
+            c"_app_reading_paused",
+            c"Whether the program paused reading.",
+            |this: &Protocol| Ok(Obj::bool(this.reading_paused.get())),
+        ),
         getter(c"_server_side", c"Whether it is a server's.", |this: &Protocol| {
             this.session.sslobj().attr(&value::str("server_side")?)
         }),
