@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from tests.loopback import spin
 
+import rulip
+
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
 
 MakeTask = Callable[..., "asyncio.Task[Any]"]
@@ -254,6 +256,33 @@ def test_two_cancels_in_one_turn_are_one_cancelled_error(loop, make_task):
     assert task.cancel("second") is True
     loop.run_until_complete(task)
     assert len(caught) == 1
+    assert task.cancelling() == 2
+
+
+WAITS: dict[str, Callable[[asyncio.AbstractEventLoop], Any]] = {
+    "sleep": lambda _: asyncio.sleep(3600),
+    "native sleep": lambda _: rulip.sleep(3600),
+    "future": lambda loop: loop.create_future(),
+    "task": lambda loop: loop.create_task(rulip.sleep(3600)),
+    "event": lambda _: rulip.Event().wait(),
+    "wait_for": lambda _: rulip.wait_for(rulip.sleep(3600), 3600),
+    "gather": lambda _: rulip.gather(rulip.sleep(3600)),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("messages", [(None, "m"), ("m", None), ("first", "second")])
+def test_the_first_of_two_messages_comes_out(loop, make_task, wait, messages):
+    async def body():
+        await WAITS[wait](loop)
+
+    task = make_task(body())
+    spin(loop, 2)
+    for message in messages:
+        loop.call_soon(task.cancel, message)
+    with pytest.raises(asyncio.CancelledError) as caught:
+        loop.run_until_complete(task)
+    assert caught.value.args == tuple(message for message in messages[:1] if message)
     assert task.cancelling() == 2
 
 

@@ -105,7 +105,7 @@ def test_ps_lists_the_tasks_of_an_idle_process(start):
     cells = [re.split(r"  +", row) for row in rows]
     assert {row[0] for row in cells} == {str(process.pid)}  # the main thread
     assert [row[2:5] for row in cells] == [
-        ["first", "leaf -> child", "Task-1"],
+        ["first", "sleep -> leaf -> child", "Task-1"],
         ["Task-1", "TaskGroup.__aexit__ -> main"],
         ["second", "Queue.get -> consumer", "Task-1"],
     ]
@@ -128,6 +128,7 @@ def test_pstree_shows_who_awaits_whom(start):
                     ├── (T) first
                     │   └── child <string>
                     │       └── leaf <string>
+                    │           └── sleep
                     └── (T) second
                         └── consumer <string>
                             └── Queue.get
