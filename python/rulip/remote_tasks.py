@@ -62,17 +62,17 @@ def ps(pid: int) -> str:
     """A table: one row for each task and each task that awaits it."""
     tasks = _ask(pid)
     names = {task.id: task.name for task in tasks}
-    rows = [("tid", "task id", "task name", "coroutine stack", "awaiter name", "awaiter id")]
+    rows = []
     for task in tasks:
         stack = " -> ".join(frame.function for frame in task.stack)
-        for awaiter in task.awaited_by or [None]:
-            known = names.get(awaiter, "") if awaiter is not None else ""
-            address = f"{awaiter:#x}" if awaiter is not None else ""
-            thread = str(task.thread or "")
-            rows.append((thread, f"{task.id:#x}", task.name, stack, known, address))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, tuple("-" * width for width in widths))
-    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
+        head = [str(task.thread or ""), f"{task.id:#x}", task.name, stack]
+        rows += [[*head, names.get(other, ""), f"{other:#x}"] for other in task.awaited_by]
+        if not task.awaited_by:
+            rows.append([*head, "", ""])
+    columns = ["tid", "task id", "task name", "coroutine stack", "awaiter name", "awaiter id"]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = [columns, ["-" * width for width in widths], *rows]
+    return "".join("  ".join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
 
 
 def pstree(pid: int) -> str:

@@ -56,4 +56,7 @@ def test_cancelling_a_ring_is_a_recursion_error(loop_name: str, ring: str) -> No
         timeout=50,
         check=False,
     )
-    assert done.stdout == "RecursionError maximum recursion depth exceeded\n", done.stderr
+    # From 3.14 on what counts is the stack that is used.
+    assert done.stdout.startswith(
+        ("RecursionError maximum recursion depth exceeded", "RecursionError Stack overflow (used")
+    ), done.stderr

@@ -74,6 +74,6 @@ def add_loop(loop: EventLoop) -> None:
     _loops.add(loop)
 
 
-def loops() -> list[EventLoop]:
+def loops() -> list[Any]:
     """The loops there are."""
     return list(_loops)
