@@ -202,7 +202,7 @@ def test_a_waiting_task_that_is_collected_leaves_nothing(
     gc.collect()
     assert reports == ["Task was destroyed but it is pending!"] * 3
     if aio is asyncio and kind == "Queue":
-        # A getter that is collected before its task is cancelled by Queue.get(), and wakes the task.
+        # Queue.get() cancels a getter that is collected first, which wakes its task.
         spin(loop)
         gc.collect()
     assert asyncio.all_tasks(loop) == set()
