@@ -124,9 +124,13 @@ def test_a_cycle_through_a_coroutine_is_collected(aio: Any) -> None:
     item = Item()
     item.coroutine = aio.Queue().put(item)
     ref = weakref.ref(item)
-    with pytest.warns(RuntimeWarning, match=r"^coroutine 'Queue\.put' was never awaited$"):
+    with pytest.warns(
+        RuntimeWarning, match=r"^coroutine 'Queue\.put' was never awaited$"
+    ) as caught:
         del item
         gc.collect()
+    del caught  # the warning holds the coroutine
+    gc.collect()
     assert ref() is None
 
 
