@@ -265,8 +265,6 @@ WAITS: dict[str, Callable[[asyncio.AbstractEventLoop], Any]] = {
     "future": lambda loop: loop.create_future(),
     "task": lambda loop: loop.create_task(rulip.sleep(3600)),
     "event": lambda _: rulip.Event().wait(),
-    "wait_for": lambda _: rulip.wait_for(rulip.sleep(3600), 3600),
-    "gather": lambda _: rulip.gather(rulip.sleep(3600)),
 }
 
 
