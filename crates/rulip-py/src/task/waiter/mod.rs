@@ -149,9 +149,12 @@ unsafe impl Native for Waiter {
             State::Spent | State::Running => {}
             // Nobody is left to go on with it: it hands on what it has been given.
             _ => {
+                // Nobody else may hold the task: its coroutine would close this one half-way.
+                let task = this.awaiting_task();
                 if let Err(raised) = this.close() {
                     raised.write_unraisable(this.as_obj());
                 }
+                drop(task);
             }
         }
     }
@@ -194,6 +197,14 @@ impl Waiter {
     pub(crate) fn holds(&self, task: &Ref<Task>) -> bool {
         matches!(self.state.get(), State::Waiting | State::Woken | State::Cancelled)
             && self.task.is(task.as_obj())
+    }
+
+    /// The task that waits, for this one or for what this one awaits.
+    fn awaiting_task(&self) -> Option<Ref<Task>> {
+        self.task.get().or_else(|| {
+            let inner = self.inner.get()?;
+            Ref::<Self>::exact(&inner)?.awaiting_task()
+        })
     }
 
     /// `cancel(msg)`, asked by the task that waits.
