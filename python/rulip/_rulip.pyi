@@ -570,6 +570,10 @@ class Sleep(Coroutine[Any, Any, _T_co]):
     ) -> Never: ...
     def close(self) -> None:
         """End it: its timer is cancelled, and nobody is told."""
+    def done(self) -> bool:
+        """Return True if the wait is over."""
+    def cancelled(self) -> bool:
+        """Return True if the wait was cancelled."""
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the wait; return False if nobody waits."""
 

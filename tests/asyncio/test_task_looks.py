@@ -608,3 +608,33 @@ def test_create_task_of_the_loops_own_kind(loop):
         assert type(asyncio.ensure_future(nothing())) is kind
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("how", ["sleep", "event", "queue", "future"])
+def test_what_a_waiting_task_awaits_passes_for_a_future(run, aio, how):
+    """Frameworks look there: who was cancelled while he waits must not be sent anything."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        wait = {
+            "sleep": lambda: aio.sleep(60),
+            "event": lambda: aio.Event().wait(),
+            "queue": lambda: aio.Queue().get(),
+            "future": lambda: loop.create_future(),
+        }[how]
+
+        async def waiting():
+            await wait()
+
+        task = asyncio.ensure_future(waiting())
+        await asyncio.sleep(0)
+        awaited = task._fut_waiter
+        assert isinstance(awaited, aio.Future)
+        assert (awaited.done(), awaited.cancelled()) == (False, False)
+        task.cancel()
+        assert task._fut_waiter is awaited
+        assert (awaited.done(), awaited.cancelled()) == (True, True)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())

@@ -15,11 +15,14 @@
 //! Invariant: exactly one of "queued", "held by its waiter", "running", "done" holds, so a task is
 //! stepped once per wake-up.
 
+mod awaited_looks;
 pub(crate) mod registry;
 pub(crate) mod sleep;
 pub(crate) mod slots;
 pub(crate) mod step;
 pub(crate) mod waiter;
+
+pub(crate) use awaited_looks::as_a_future;
 
 use std::cell::Cell;
 use std::ffi::c_int;

@@ -19,14 +19,14 @@ use std::ffi::{CStr, c_int};
 
 use rulip_engine::{Deadline, TimerKey};
 
-use super::{Task, registry};
+use super::{Task, as_a_future, registry};
 use crate::coroutine::{self, Coroutine};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::fast;
+use crate::ffi::trampoline::{fast, noargs};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
@@ -320,8 +320,19 @@ pub(crate) fn build() -> Res<Obj> {
         c"rulip._rulip.Sleep",
         c"What sleep() returns: a coroutine.",
     ))
-    .methods([fast(c"cancel", c"Cancel the wait.", |this: &Ref<Sleep>, args: &Args<'_>| {
-        Ok(Obj::bool(this.cancel(crate::future::slots::cancel_message(args)?)))
-    })])
+    .methods([
+        fast(c"cancel", c"Cancel the wait.", |this: &Ref<Sleep>, args: &Args<'_>| {
+            Ok(Obj::bool(this.cancel(crate::future::slots::cancel_message(args)?)))
+        }),
+        noargs(c"done", c"Return True if the wait is over.", |this: &Ref<Sleep>| {
+            Ok(Obj::bool(!this.is_waiting()))
+        }),
+        noargs(c"cancelled", c"Return True if the wait was cancelled.", |this: &Ref<Sleep>| {
+            Ok(Obj::bool(this.state.get() == State::Cancelled))
+        }),
+    ])
+    .attributes(as_a_future(|this: &Ref<Sleep>| {
+        matches!(this.state.get(), State::Waiting | State::Elapsed | State::Cancelled)
+    }))
     .build(Sleep::type_cell())
 }

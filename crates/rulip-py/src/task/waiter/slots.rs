@@ -12,6 +12,7 @@ use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{fast, noargs, onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::future::slots::cancel_message;
+use crate::task::as_a_future;
 
 /// A coroutine of an operation that has not begun.
 #[inline]
@@ -119,5 +120,8 @@ pub(crate) fn build() -> Res<Obj> {
             Ok(Obj::none())
         }),
     ])
+    .attributes(as_a_future(|this: &Ref<Waiter>| {
+        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
+    }))
     .build(Waiter::type_cell())
 }
