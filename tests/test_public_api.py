@@ -174,6 +174,8 @@ OTHER_SIGNATURES = {
     "EventLoop.create_task": "the keywords by name",
     "create_task": "the keywords by name",
 }
+if sys.version_info < (3, 12):
+    OTHER_SIGNATURES["EventLoop.shutdown_default_executor"] = "the timeout of 3.12"
 Parameters = list[tuple[str, inspect._ParameterKind, object]]
 
 
