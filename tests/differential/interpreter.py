@@ -178,7 +178,7 @@ class Interpreter:
 
     @cached_property
     def dropped(self) -> list[Any]:
-        """What goes at the end of the turn: a step may hold what it awaited until then."""
+        """What goes at the end: a step may hold what it awaited until it ends."""
         return []
 
     @cached_property
@@ -219,7 +219,6 @@ class Interpreter:
         """The first and the last of each turn."""
         self.turn += 1
         self.now += MILLISECOND
-        self.dropped.clear()
         self.quiet = self.quiet + 1 if len(self.trace) == self.heard else 0
         self.heard = len(self.trace)
         if self.quiet > QUIET or self.turn > self.last_turn:
