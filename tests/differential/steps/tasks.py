@@ -36,7 +36,9 @@ def fail_plainly(run: Interpreter, kind: str) -> Any:
 @step()
 def look(run: Interpreter) -> Any:
     task = asyncio.current_task(run.loop)
-    names = sorted(plain(task.get_name()) for task in asyncio.all_tasks(run.loop))
+    # Of tasks that are collected while they are looked for, asyncio lists those not yet seen to.
+    tasks = asyncio.all_tasks(run.loop) if run.loop.is_running() else ()
+    names = sorted(plain(task.get_name()) for task in tasks)
     made = vars(run)
     several = ("queues", "locks", "events", "semaphores", "conditions", "barriers")
     looks = [plain(repr(one)) for name in several for one in made.get(name, ())]
