@@ -28,7 +28,7 @@ needs_remote_exec = pytest.mark.skipif(
 
 #: Where the kernel lets only ancestors look into a process, it may be looked into by anybody.
 PREAMBLE = """
-import asyncio, ctypes, sys, threading
+import asyncio, ctypes, os, sys, threading
 import rulip
 ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 % 2**64), 0, 0, 0)
 """
@@ -201,12 +201,8 @@ def test_a_main_thread_that_runs_no_python_code_leaves_no_file(start, monkeypatc
     before = folders()
     process = start(
         """
-        async def wait():
-            print("ready", flush=True)
-            await asyncio.sleep(3600)
-
-        threading.Thread(target=rulip.run, args=[wait()], daemon=True).start()
-        sys.stdin.readline()
+        threading.Thread(target=rulip.run, args=[asyncio.sleep(3600)], daemon=True).start()
+        os.system("echo ready; read line")
         print("goes on", flush=True)
         sys.stdin.readline()
         """

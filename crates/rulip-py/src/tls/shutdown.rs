@@ -18,8 +18,9 @@ use crate::{imports, names};
 impl Ref<TlsProtocol> {
     pub(super) fn start_shutdown(&self) -> Res<()> {
         // TCP's end waits for a program that does not read: who closes will not read any more.
-        let kept_waiting =
-            self.state.get() == State::Flushing && self.reading_paused.replace(false);
+        let kept_waiting = self.state.get() == State::Flushing
+            && !self.close_notify.get()
+            && self.reading_paused.replace(false);
         if matches!(self.state.get(), State::Flushing | State::Shutdown | State::Unwrapped)
             && !kept_waiting
         {
