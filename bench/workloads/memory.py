@@ -83,7 +83,8 @@ def weighed(
     *,
     full: bool = True,
 ) -> Workload:
-    warm_up = min(count, 1_000)
+    # What the warm-up frees is used again unseen: it must be little beside what is weighed.
+    warm_up = count // 100
     return Workload(
         f"memory_{name}", run, what, warm_up, count, fixed=True, full=full, kind="memory"
     )
