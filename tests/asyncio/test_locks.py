@@ -109,6 +109,47 @@ def test_a_lock_that_all_gave_up_on_is_free(run: Any, aio: Any) -> None:
     run(main())
 
 
+def test_a_wait_that_cannot_begin_keeps_the_lock(aio: Any) -> None:
+    """Without a loop, as in the finalizer of a task that was left."""
+    conditions = []
+
+    async def main() -> None:
+        condition = aio.Condition()
+        conditions.append(condition)
+        async with condition:
+            try:
+                await condition.wait()
+            finally:
+                conditions.append(condition.locked())
+
+    with pytest.raises(
+        AttributeError, match=r"^'NoneType' object has no attribute 'create_future'"
+    ):
+        main().send(None)
+    condition, locked = conditions
+    assert locked
+    assert not condition.locked()
+
+
+def test_a_condition_whose_lock_cannot_be_released_does_not_wait(run: Any, aio: Any) -> None:
+    """Its lock is somebody else's, and raises."""
+
+    class Broken(aio.Lock):  # type: ignore[name-defined, misc]
+        def release(self) -> None:
+            raise ValueError("broken")
+
+    async def main() -> None:
+        condition = aio.Condition(Broken())
+        await condition.acquire()
+        with pytest.raises(ValueError, match=r"^broken$"):
+            await condition.wait()
+        condition.notify()
+        await asyncio.sleep(0)
+        assert condition.locked()
+
+    run(main())
+
+
 def test_releasing_what_is_free_is_an_error(run: Any, aio: Any) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match=r"^Lock is not acquired\.$"):

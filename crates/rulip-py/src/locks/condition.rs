@@ -238,9 +238,13 @@ impl Condition {
 
     fn begin(this: &This, waiter: &Ref<Waiter>) -> Res<Step> {
         if imports::get().condition_hands_on {
-            let running = get_loop(this)?;
-            Self::release(this)?;
-            let step = waiter.suspend(&running)?;
+            // Without a loop the lock stays ours.
+            let step = waiter.suspend(&get_loop(this)?)?;
+            if let Err(raised) = Self::release(this) {
+                let error = raised.take();
+                waiter.stay();
+                return Err(Raised::restore(error));
+            }
             this.waiters.push(waiter)?;
             return Ok(step);
         }

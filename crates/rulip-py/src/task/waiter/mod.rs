@@ -308,6 +308,13 @@ impl Ref<Waiter> {
         Ok(Step::Yield(future))
     }
 
+    /// It does not wait after all.
+    pub(crate) fn stay(&self) {
+        self.state.set(State::Running);
+        drop(self.task.take());
+        drop(self.inner.take());
+    }
+
     /// Awaits something, as `await` would.
     pub(crate) fn await_on(&self, awaitable: &Obj) -> Res<Awaited> {
         self.inner.set(Some(send::awaitable_iterator(awaitable)?));
