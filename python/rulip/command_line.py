@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from ._rulip import __version__
-from .installation import install
+from .installation import install_for_program
 
 USAGE = (
     "usage: python -m rulip [-h] [--version] [--info] [--legacy] "
@@ -83,7 +83,7 @@ def main() -> None:
     if first in ("ps", "pstree") and not legacy:
         _show_process(first, rest)
         return
-    install()
+    install_for_program()
     if legacy:
         _use_legacy(first, rest)
     if first.startswith("-c"):

@@ -16,10 +16,12 @@ from typing import Any
 
 from .policy import policy_class, set_policy
 
+_Table = tuple[tuple[str, str, tuple[str, ...]], ...]
+
 #: asyncio's module that defines the names, our module that has them too, the names. Every module of
 #: asyncio that holds the same object by the same name gets ours; a name that this Python's asyncio
 #: lacks is left out.
-TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+TABLE: _Table = (
     ("asyncio.events", "rulip._rulip", ("Handle", "TimerHandle", "_ThreadSafeHandle")),
     ("asyncio.futures", "rulip._rulip", ("Future",)),
     (
@@ -54,6 +56,10 @@ TABLE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("asyncio.tasks", "rulip.task_factories", ("eager_task_factory",)),
 )
 
+#: What the command exchanges besides. Not install(): a program that is its own master may well want
+#: asyncio's loop by its name, a server that is handed a program means "the loop of this platform".
+NAMED_LOOP = ("asyncio.unix_events", "rulip.named_loop", ("SelectorEventLoop",))
+
 _lock = threading.Lock()
 _installed: "_Installed | None" = None
 
@@ -61,16 +67,16 @@ _installed: "_Installed | None" = None
 class _Installed:
     """What install() has put in place: its policy, and (name, asyncio's own, ours)."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: _Table) -> None:
         self.policy = policy_class()()
         # None stands for "not made yet": asking asyncio for it would make one.
         self.outer_policy: Any = vars(events)["_event_loop_policy"]
-        self.exchanged = list(_exchanges())
+        self.exchanged = list(_exchanges(table))
 
 
-def _exchanges() -> Iterator[tuple[str, Any, Any]]:
+def _exchanges(table: _Table = TABLE) -> Iterator[tuple[str, Any, Any]]:
     """(name, asyncio's own, ours) for what this Python's asyncio has."""
-    for stock_module, our_module, names in TABLE:
+    for stock_module, our_module, names in table:
         stock = vars(importlib.import_module(stock_module))
         ours = vars(importlib.import_module(our_module))
         for name in names:
@@ -87,10 +93,19 @@ def _exchange(name: str, old: object, new: object) -> None:
 
 def install() -> None:
     """Make asyncio use rulip from now on: its loops, and every name that rulip has of its own."""
+    _install(TABLE)
+
+
+def install_for_program() -> None:
+    """The same for a program that knows nothing of rulip: the loop that it names is rulip's too."""
+    _install((*TABLE, NAMED_LOOP))
+
+
+def _install(table: _Table) -> None:
     global _installed
     with _lock:
         if _installed is None:
-            _installed = _Installed()
+            _installed = _Installed(table)
         for name, stock, ours in _installed.exchanged:
             _exchange(name, stock, ours)
         if vars(events)["_event_loop_policy"] is not _installed.policy:

@@ -165,6 +165,75 @@ def test_the_program_has_rulips_loop_by_every_way_of_asyncio(tmp_path: Path) -> 
     assert ours.stderr == ""
 
 
+def test_the_loop_that_a_program_names_is_rulips(tmp_path: Path) -> None:
+    """But for one on a selector of its own, for one of its own class, and once uninstalled."""
+    script = write(
+        tmp_path / "app.py",
+        """
+        import asyncio
+        import selectors
+
+        class Own(asyncio.SelectorEventLoop):
+            def __init__(self, selector=None):
+                super().__init__(selector)
+
+        async def main():
+            await asyncio.sleep(0)
+            return asyncio.Lock.__module__
+
+        def show(factory):
+            with asyncio.Runner(loop_factory=factory) as runner:
+                loop = runner.get_loop()
+                runner.run(main())
+                print(type(loop).__module__.split(".")[0], end=" ")
+                print(isinstance(loop, asyncio.SelectorEventLoop), isinstance(loop, Own), end=" ")
+                print(type(getattr(loop, "_selector", None)).__name__)
+
+        def selecting():
+            return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+        show(asyncio.SelectorEventLoop)
+        show(asyncio.unix_events.SelectorEventLoop)
+        show(selecting)
+        show(Own)
+        print(isinstance(object(), asyncio.SelectorEventLoop))
+        """,
+    )
+    plain, ours = call_both(script)
+    assert plain.stdout.splitlines() == [
+        "asyncio True False EpollSelector",
+        "asyncio True False EpollSelector",
+        "asyncio True False SelectSelector",
+        "__main__ True True EpollSelector",
+        "False",
+    ]
+    assert ours.stdout.splitlines() == [
+        "rulip True False NoneType",
+        "rulip True False NoneType",
+        "rulip True False SelectSelector",
+        "__main__ True True EpollSelector",
+        "False",
+    ]
+    assert ours.stderr == plain.stderr == ""
+
+
+def test_the_named_loop_is_asyncios_again_after_uninstall() -> None:
+    code = """
+        import asyncio, sys
+        before = asyncio.SelectorEventLoop
+        from rulip.installation import install_for_program
+        import rulip
+        install_for_program()
+        rulip.install()
+        print(asyncio.SelectorEventLoop is not before)
+        rulip.uninstall()
+        print(asyncio.SelectorEventLoop is before, asyncio.unix_events.SelectorEventLoop is before)
+        rulip.install()
+        print(asyncio.SelectorEventLoop is before)
+    """
+    assert python_says(code).split() == ["True", "True", "True", "True"]
+
+
 def test_missing_programs_are_reported_as_by_python(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, status in (
