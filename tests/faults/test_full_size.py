@@ -110,7 +110,7 @@ CANCELLED = """
     ROUNDS = 100_000
 
     async def race(start, arrive, received):
-        # One operation at a time, cancelled in the turn in which its item comes, before or after it.
+        # Each operation is cancelled in the turn in which its item comes, before or after it.
         pick = random.Random(10)
         for number in range(ROUNDS):
             task = asyncio.ensure_future(start())
@@ -146,7 +146,8 @@ ENDINGS = {
         near, far = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=near)
         got = bytearray()
-        await race(lambda: reader.read(3), lambda number: far.send(bytes([number & 255])), got.extend)
+        await race(
+            lambda: reader.read(3), lambda number: far.send(bytes([number & 255])), got.extend)
         far.close()
         got += await reader.read()
         assert got == bytes(number & 255 for number in range(ROUNDS))
@@ -159,7 +160,9 @@ ENDINGS = {
         near.setblocking(False)
         got = bytearray()
         await race(
-            lambda: loop.sock_recv(near, 3), lambda number: far.send(bytes([number & 255])), got.extend)
+            lambda: loop.sock_recv(near, 3),
+            lambda number: far.send(bytes([number & 255])),
+            got.extend)
         far.close()
         while data := await loop.sock_recv(near, 1 << 16):
             got += data
@@ -311,7 +314,7 @@ def test_clients_that_never_read_do_not_reach_the_memory_limit(play: RunProgram)
 
 
 def test_a_long_run_grows_nothing(play: RunProgram) -> None:
-    """A bit of everything, again and again: the second half of the run weighs what the first did."""
+    """A bit of everything, again and again: it weighs as much at the end as in the middle."""
     play(
         f"""
     SECONDS = {SOAK_SECONDS}
