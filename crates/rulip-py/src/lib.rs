@@ -14,6 +14,7 @@
 pub(crate) mod coroutine;
 pub(crate) mod error;
 pub(crate) mod event_loop;
+pub(crate) mod failpoints;
 pub(crate) mod ffi;
 pub(crate) mod future;
 pub(crate) mod gather;
@@ -161,6 +162,12 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_pending_tasks",
                 c"_pending_tasks(loop)\n--\n\nThe native tasks of a loop that are not done.",
                 task::slots::pending_tasks,
+            ))?),
+            #[cfg(feature = "failpoints")]
+            ("_arm", ffi::spec::module_function(function(
+                c"_arm",
+                c"_arm(place)\n--\n\nPanic there, the next time.",
+                failpoints::arm,
             ))?),
             ("_flush_written", ffi::spec::module_function(function(
                 c"_flush_written",

@@ -107,6 +107,17 @@ pub(crate) fn visit_handle(handle: &Ref<Handle>, visit: &Visit) -> Result<(), c_
     }
 }
 
+/// Whom a panic of the job that runs now would cost.
+#[derive(Copy, Clone, Default)]
+pub(crate) enum AtRisk {
+    #[default]
+    Nobody,
+    /// The task in this slot.
+    Step(u32),
+    /// The connection that this readiness is for.
+    Readiness(Token),
+}
+
 /// The body of `_rulip.EventLoop`.
 pub(crate) struct LoopState {
     pub(crate) engine: Engine<Job, Target>,
@@ -115,6 +126,7 @@ pub(crate) struct LoopState {
     /// Counts turns.
     pub(crate) turn: Cell<u32>,
     /// Jobs are being run: what they write is flushed when they are done.
+    pub(crate) at_risk: Cell<AtRisk>,
     pub(crate) in_turn: Cell<bool>,
     pub(crate) closed: Cell<bool>,
     pub(crate) debug: Cell<bool>,
@@ -198,6 +210,7 @@ impl LoopState {
             running: Cell::new(false),
             stopping: Cell::new(false),
             turn: Cell::new(0),
+            at_risk: Cell::new(AtRisk::Nobody),
             in_turn: Cell::new(false),
             closed: Cell::new(false),
             debug: Cell::new(false),

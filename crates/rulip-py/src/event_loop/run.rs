@@ -19,13 +19,15 @@ use rulip_engine::{Deadline, Idle, Plan, Readiness, Token};
 use crate::event_loop::slow_jobs::{self, SlowJobs};
 use crate::event_loop::surroundings::Surroundings;
 use crate::event_loop::watch_fd;
+use crate::failpoints;
 use crate::ffi::arguments::Args;
 use crate::ffi::error::FirstError;
 use crate::ffi::gc::{self, Unlocked};
-use crate::ffi::trampoline::shielded;
+use crate::ffi::trampoline::shielded_or;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
-use crate::loop_state::{Job, LoopState};
+use crate::loop_state::{AtRisk, Job, LoopState};
+use crate::task::registry;
 use crate::task::step::{self, Inside};
 use crate::transport::datagram::DatagramTransport;
 use crate::watcher::{Target, Watcher};
@@ -38,6 +40,9 @@ const TURNS_PER_DOORBELL_CHECK: u32 = 4096;
 /// Past this many bytes written, a turn's writes leave before its end: more would only fall out
 /// of the cache, and make the heap grow and shrink.
 const FLUSH_WITHIN_TURN: usize = 16 * 1024;
+
+/// What a connection is lost by that a panic hit.
+const BROKEN: &str = "Fatal error: internal error in rulip";
 
 /// `_run()`: turns until `stop()`, as this thread's running loop.
 pub(crate) fn run(this: &This) -> Res<Obj> {
@@ -165,7 +170,9 @@ fn block(this: &This, plan: &Plan) -> Res<()> {
 /// Runs one job. Comes back with an error only for what must leave the loop.
 #[inline]
 fn run_job(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
-    match shielded(|| run_unshielded(this, job, watch)) {
+    let result = shielded_or(|| run_unshielded(this, job, watch), |panic| settle(this, panic));
+    this.at_risk.set(AtRisk::Nobody);
+    match result {
         Ok(()) => {
             send::release_awaited();
             Ok(())
@@ -175,14 +182,38 @@ fn run_job(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
     }
 }
 
+/// A job panicked: a task ends with what it became, a connection is lost by it.
+#[cold]
+fn settle(this: &This, panic: Raised) -> Res<()> {
+    match this.at_risk.take() {
+        AtRisk::Nobody => Err(panic),
+        AtRisk::Step(slot) => match registry::at(this, slot) {
+            Some(task) => step::broke(&task, this, panic),
+            None => Err(panic),
+        },
+        AtRisk::Readiness(token) => {
+            let hit = this.engine.with_target(token, |target| match target {
+                Target::Stream(transport) => Some(transport.clone()),
+                _ => None,
+            });
+            match hit.flatten() {
+                Some(transport) => transport.fatal(BROKEN, panic),
+                None => Err(panic),
+            }
+        }
+    }
+}
+
 #[inline]
 fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
     match job {
         Job::Task(task) => {
+            this.at_risk.set(AtRisk::Step(registry::place(&task)));
             let result = step::step(&task, Some(this), Inside::Nothing);
             watch.lap(this, result, || Some(task.to_obj()))
         }
         Job::Handle(handle) => {
+            failpoints::reached(failpoints::JOB);
             handle.set_timer(None);
             let result = Handle::run(&handle);
             let result = watch.lap(this, result, || Some(handle.to_obj()));
@@ -241,7 +272,10 @@ fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<()> {
         Target::Watch { .. } => To::Watch,
     });
     match to {
-        Some(To::Stream(transport)) => transport.handle_readiness(readiness),
+        Some(To::Stream(transport)) => {
+            this.at_risk.set(AtRisk::Readiness(token));
+            transport.handle_readiness(readiness)
+        }
         Some(To::Datagram(transport)) => transport.handle_readiness(readiness),
         Some(To::Listener(listener)) => listener.handle_readable(),
         Some(To::Watch) => watch_fd::dispatch(this, token, readiness),
@@ -280,7 +314,7 @@ pub(crate) fn flush(this: &This) -> Res<()> {
         }
         for transport in transports.drain(..) {
             transport.clear_unflushed();
-            let flushed = shielded(|| transport.flush());
+            let flushed = shielded_or(|| transport.flush(), |panic| transport.fatal(BROKEN, panic));
             match flushed {
                 Err(raised) if !raised.leaves_the_loop() => {
                     first.note(report_stray(this, raised), this.as_obj())

@@ -18,9 +18,18 @@ use super::object::{Borrowed, Obj};
 /// Runs `f`; a panic becomes a Python exception.
 #[inline]
 pub(crate) fn shielded<R>(f: impl FnOnce() -> Res<R>) -> Res<R> {
+    shielded_or(f, Err)
+}
+
+/// The same, but `settle` says what becomes of a panic.
+#[inline]
+pub(crate) fn shielded_or<R>(
+    f: impl FnOnce() -> Res<R>,
+    settle: impl FnOnce(Raised) -> Res<R>,
+) -> Res<R> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result,
-        Err(payload) => Err(panicked(payload.as_ref())),
+        Err(payload) => settle(panicked(payload.as_ref())),
     }
 }
 

@@ -34,6 +34,17 @@ pub(crate) fn unregister(loop_: &LoopState, task: &Task) {
     }
 }
 
+/// Where a pending task stands.
+#[inline]
+pub(crate) fn place(task: &Task) -> u32 {
+    task.slot.get()
+}
+
+/// The pending task that stands there.
+pub(crate) fn at(loop_: &LoopState, slot: u32) -> Option<Ref<Task>> {
+    loop_.tasks.borrow().get(slot as usize).and_then(Unowned::upgrade)
+}
+
 /// Every pending native task of the loop.
 pub(crate) fn pending(loop_: &LoopState) -> Vec<Obj> {
     loop_.tasks.borrow().iter().filter_map(|(_, task)| task.upgrade()).map(Ref::into_obj).collect()

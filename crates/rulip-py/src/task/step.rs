@@ -16,7 +16,7 @@ use crate::ffi::send::{self, Step};
 use crate::ffi::{Obj, Raised, Ref, Res};
 use crate::future::{Future, State, slots::storable};
 use crate::loop_state::{Job, LoopState};
-use crate::{imports, names};
+use crate::{failpoints, imports, names};
 
 /// How a step finds the task's context.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -111,6 +111,7 @@ fn resume(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> R
         Inside::Nothing => Some(Entered::new(&context)?),
         Inside::Context | Inside::Another => None,
     };
+    failpoints::reached(failpoints::STEP);
     match error {
         None => send::send_none(coro),
         Some(error) => throw(coro, &error),
@@ -175,6 +176,12 @@ fn conclude(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, result: Res<Step>)
         }
         Err(raised) => fail(task, loop_, raised),
     }
+}
+
+/// A step that panicked: the task ends with what the panic became.
+#[cold]
+pub(crate) fn broke(task: &Ref<Task>, loop_: &Ref<LoopState>, raised: Raised) -> Res<()> {
+    fail(task, Some(loop_), raised)
 }
 
 /// Takes a finished task out of the registry.

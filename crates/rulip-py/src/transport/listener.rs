@@ -21,7 +21,7 @@ use crate::ffi::spec::TypeSpec;
 use crate::ffi::{Obj, Ref, RefSlot, Res, Slot, descriptor, value};
 use crate::loop_state::{Job, LoopState};
 use crate::watcher::Target;
-use crate::{imports, names};
+use crate::{failpoints, imports, names};
 
 /// The body of `_rulip.Listener`.
 pub(crate) struct Listener {
@@ -120,6 +120,7 @@ impl Ref<Listener> {
     /// Connections wait.
     pub(crate) fn handle_readable(&self) -> Res<()> {
         self.state.borrow_mut().handle_readable();
+        failpoints::reached(failpoints::ACCEPT);
         while self.token.get().is_some() && self.state.borrow().wants_accept() {
             match socket::accept(descriptor::lend(self.fd)?) {
                 Ok((owned, peer)) => {

@@ -30,7 +30,7 @@ use crate::transport::chunk::Chunk;
 use crate::transport::extra_info::Addresses;
 use crate::transport::receiver::Takes;
 use crate::watcher::Target;
-use crate::{imports, names};
+use crate::{failpoints, imports, names};
 
 /// What a queued transport job does.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -324,6 +324,7 @@ impl Ref<StreamTransport> {
     /// The kernel reported readiness, or a read was put off to this turn.
     pub(crate) fn handle_readiness(&self, readiness: Readiness) -> Res<()> {
         let duties = self.stream.borrow_mut().handle_readiness(readiness);
+        failpoints::reached(failpoints::READINESS);
         if duties.flush {
             self.flush()?;
         }

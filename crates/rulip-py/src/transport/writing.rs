@@ -14,7 +14,7 @@ use super::chunk::Chunk;
 use super::stream::StreamTransport;
 use crate::ffi::bytes::{self, Bytes};
 use crate::ffi::{Obj, Raised, Ref, Res, value};
-use crate::{imports, names};
+use crate::{failpoints, imports, names};
 
 /// Chunks per send: Linux takes 1024, past a few dozen it makes no difference.
 const SLICES: usize = 64;
@@ -122,6 +122,7 @@ impl Ref<StreamTransport> {
 
     /// Sends what is queued, until the kernel refuses.
     pub(crate) fn flush(&self) -> Res<()> {
+        failpoints::reached(failpoints::FLUSH);
         let loop_ = self.loop_.get();
         let mut spent = loop_.as_ref().map(|loop_| loop_.spent.take()).unwrap_or_default();
         let outcome = self.send_queued(&mut spent);
