@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -305,8 +306,12 @@ class Collector(Server):
         return accepts(self.port) and accepts(self.http)
 
     def get(self, target: str) -> Any:
-        """A JSON document of its pages."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{target}", timeout=30) as answer:
+        """A JSON document of its pages; troubles come as one, too."""
+        try:
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{self.http}{target}", timeout=30)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
             return json.load(answer)
 
     def counters(self) -> dict[str, int]:

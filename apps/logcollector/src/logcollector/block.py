@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 # What a block costs beside its bytes: the objects around it.
@@ -104,6 +106,17 @@ class Batch:
             Batch(first, uuid.uuid5(self.id, "first half")),
             Batch(second, uuid.uuid5(self.id, "second half")),
         )
+
+
+def utc(seconds: float) -> str:
+    """A time as databases read it, in UTC and to the microsecond."""
+    second, microsecond = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_utc_second(second)}.{microsecond:06d}"
+
+
+@lru_cache(maxsize=4)  # blocks come by the thousand per second
+def _utc_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def readable(line: bytes) -> str:

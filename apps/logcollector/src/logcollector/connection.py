@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from enum import IntFlag
 from typing import TYPE_CHECKING, cast
 
 from .block import OVERHEAD, Block
@@ -30,8 +29,8 @@ TOO_LONG = b"err too long\n"
 OK = b"ok\n"
 
 
-class Hold(IntFlag):
-    """Why a connection does not read."""
+class Hold:
+    """Why a connection does not read: bits; an enum's cost a call, and each read looks."""
 
     OWN = 1  # too much of it is queued
     GATE = 2  # too much of everybody's is queued
@@ -132,7 +131,7 @@ class Connection(asyncio.BufferedProtocol):
         receiver = self._receiver
         metrics = receiver.metrics
         answer_now = receiver.answer_on_receipt
-        answers = bytearray()
+        answers = b""
         lines = size = 0
         for data, count, keyed, raw in pieces:
             if not count:

@@ -58,7 +58,8 @@ class Gate:
         """`reader` has queued something."""
         self.lines += lines
         self.size += size
-        self.most_size = max(self.most_size, self.size)
+        if self.size > self.most_size:
+            self.most_size = self.size
         # To the end: it is the one that read last.
         if self._reading.pop(reader, reader) is None:
             self._reading[reader] = None

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from .block import KEY
 
+# As numbers: `in` finds those several times faster than bytes of length one.
+NUL, CARRIAGE_RETURN, AT = b"\0\r@"
+
 
 class Piece(NamedTuple):
     """Lines of one kind, in order; no `lines` stand for one line that was too long."""
@@ -77,7 +80,7 @@ class LineCutter:
         return self._complete(chunk)
 
     def _complete(self, chunk: bytes) -> list[Piece]:
-        if b"\r" in chunk:  # one byte is found much faster than two
+        if CARRIAGE_RETURN in chunk:  # one byte is found much faster than two
             chunk = chunk.replace(b"\r\n", b"\n")
         if len(chunk) > self._longest + 1:
             return self._measured(chunk)
@@ -104,9 +107,9 @@ class LineCutter:
 
 def sort_lines(chunk: bytes) -> list[Piece]:
     """Divide complete lines into pieces of one kind each; nearly always that is one piece."""
-    count = chunk.count(b"\n")
-    raw = b"\0" in chunk or not is_utf8(chunk)
-    keyed = b"@" in chunk and (chunk.startswith(b"@") or b"\n@" in chunk)
+    count = count_lines(chunk)
+    raw = NUL in chunk or not is_utf8(chunk)
+    keyed = AT in chunk and (chunk.startswith(b"@") or b"\n@" in chunk)
     if not raw:
         if not keyed:
             return [Piece(chunk, count)]
@@ -117,6 +120,11 @@ def sort_lines(chunk: bytes) -> list[Piece]:
         lines = list(group)
         pieces.append(Piece(b"\n".join(lines) + b"\n", len(lines), key, odd))
     return pieces
+
+
+def count_lines(chunk: bytes) -> int:
+    """The line feeds in it: bytes.count() looks at each byte, this leaps from one to the next."""
+    return len(chunk) - len(chunk.replace(b"\n", b""))
 
 
 def is_utf8(data: bytes) -> bool:
@@ -131,4 +139,4 @@ def is_utf8(data: bytes) -> bool:
 
 
 def _kind(line: bytes) -> tuple[bool, bool]:
-    return KEY.match(line) is not None, b"\0" in line or not is_utf8(line)
+    return KEY.match(line) is not None, NUL in line or not is_utf8(line)

@@ -227,10 +227,11 @@ def test_poisoned_lines_are_set_aside_under_load(own: Database, tmp_path: Path) 
     """A constraint refuses one line in a hundred: the others are stored, those are dead letters."""
     url = own.fresh()
     server = collector(tmp_path, url)
-    with running(server), Load(server, 3.0, senders=10, window=100, rate=2_000) as load:
-        until(lambda: server.counters()["stored_lines"] > 0, "the tables")
+    with running(server):
+        until(lambda: server.get("/healthz")["ok"], "the tables")
         own.query("ALTER TABLE log ADD CONSTRAINT rule CHECK (line NOT LIKE '%77 xxx%')", url)
-        report = load.wait()
+        with Load(server, 3.0, senders=10, window=100, rate=2_000) as load:
+            report = load.wait()
     counted = int(own.query("SELECT count(*) FROM log", url))
     dead = int(own.query("SELECT count(*) FROM log_dead", url))
     assert report["unacknowledged"] == 0

@@ -11,14 +11,13 @@ shorter than the server's max_allowed_packet.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import asyncmy
 from asyncmy import errors
 
-from ..block import Batch, Block, readable
+from ..block import Batch, Block, readable, utc
 from ..config import Config
 from .base import RefusedError, Stored, UnavailableError
 from .mysql_schema import bring_up_to_date
@@ -181,11 +180,7 @@ class MysqlSink:
 
 def escape(data: bytes) -> bytes:
     """Inside single quotes, with backslash escapes on."""
-    if b"\\" in data:
-        data = data.replace(b"\\", b"\\\\")
-    if b"'" in data:
-        data = data.replace(b"'", b"\\'")
-    return data
+    return data.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
 
 
 def quoted(data: bytes) -> bytes:
@@ -200,9 +195,8 @@ def binary(data: bytes) -> str:
 
 def head(block: Block) -> str:
     """The first two columns, which all lines of a block share."""
-    received = datetime.fromtimestamp(block.received, UTC).replace(tzinfo=None)
     peer = f"'{block.peer}'" if block.peer else "NULL"
-    return f"'{received.isoformat(' ')}',{peer}"
+    return f"'{utc(block.received)}',{peer}"
 
 
 def in_bulk(block: Block, limit: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from ..block import Batch, Block, readable
+from ..block import Batch, Block, readable, utc
 from ..config import Config
 from .base import RefusedError, Stored, UnavailableError
 from .postgres_schema import Partitions, bring_up_to_date
@@ -175,20 +175,13 @@ class PostgresSink:
 
 def prefix(block: Block) -> bytes:
     """The first two columns, which all lines of a block share."""
-    received = datetime.fromtimestamp(block.received, UTC).isoformat()
     peer = block.peer or "\\N"
-    return f"{received}\t{peer}\t".encode()
+    return f"{utc(block.received)}+00\t{peer}\t".encode()
 
 
 def escape(data: bytes) -> bytes:
     """What COPY's text format asks for; line feeds are left alone."""
-    if b"\\" in data:
-        data = data.replace(b"\\", b"\\\\")
-    if b"\t" in data:
-        data = data.replace(b"\t", b"\\t")
-    if b"\r" in data:
-        data = data.replace(b"\r", b"\\r")
-    return data
+    return data.replace(b"\\", b"\\\\").replace(b"\t", b"\\t").replace(b"\r", b"\\r")
 
 
 def in_bulk(block: Block, end: bytes) -> bytes:
