@@ -8,9 +8,12 @@ Invariant: half a second without a turn leaves one warning that names the culpri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -83,6 +86,55 @@ def test_a_slow_callback_duration_above_half_a_second_is_kept(loop, caplog):
     loop.call_soon(time.sleep, 0.55)
     spin(loop)
     assert warnings_in(caplog) == []
+
+
+@pytest.fixture
+def crowded_processor():
+    """This thread shares one processor with four programs that never rest."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, allowed)
+        for _ in range(4):
+            rival = subprocess.Popen(
+                [sys.executable, "-SEc", "print(flush=True)\nwhile True: pass"],
+                stdout=subprocess.PIPE,
+            )
+            stack.callback(rival.wait)
+            stack.callback(rival.kill)
+            stack.enter_context(rival.stdout)
+            rival.stdout.readline()
+        yield
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/thread-self/schedstat", os.R_OK), reason="the kernel does not tell"
+)
+def test_a_crowded_processor_is_not_the_callbacks_fault(loop, caplog, crowded_processor):
+    own = []
+
+    def innocent():
+        began, spent = time.monotonic(), time.thread_time()
+        while time.monotonic() - began < 1.0:
+            pass
+        own.append(time.thread_time() - spent)
+
+    loop.call_soon(innocent)
+    spin(loop)
+    assert own[0] < 0.4
+    assert warnings_in(caplog) == []
+
+
+def test_computing_is_blocking(loop, caplog, crowded_processor):
+    def culprit():
+        began = time.thread_time()
+        while time.thread_time() - began < 0.55:
+            pass
+
+    loop.call_soon(culprit)
+    spin(loop)
+    [record] = warnings_in(caplog)
+    assert "culprit" in record.getMessage()
 
 
 def test_waiting_is_not_blocking(loop, caplog):

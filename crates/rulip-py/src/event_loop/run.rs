@@ -117,7 +117,7 @@ fn turn(this: &This, watch: &mut SlowJobs) -> Res<()> {
     this.in_turn.set(true);
     let mut result = Ok(());
     if !matches!(plan, Plan::Skip) || watch.is_exact() != this.debug.get() {
-        *watch = SlowJobs::begin(this);
+        watch.resume(this);
     }
     while let Some(job) = engine.next_job() {
         result = run_job(this, job, watch);

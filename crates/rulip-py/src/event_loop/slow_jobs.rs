@@ -2,11 +2,13 @@
 //! `slow_callback_duration`, otherwise those that blocked it for half a second.
 //!
 //! What lives here: measuring a turn's jobs, and what to say. Owner thread. Invariant: without debug
-//! mode a job costs one reading of the coarse clock, which is a few loads.
+//! mode a job costs one reading of the coarse clock, which is a few loads; and what is blamed on it
+//! is its own time, not that in which the machine ran something else.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use rulip_engine::sys::clock;
+use rulip_engine::sys::{clock, scheduler};
 use rulip_engine::{Deadline, Token};
 
 use crate::ffi::{Obj, Ref, Res, value};
@@ -14,22 +16,68 @@ use crate::imports;
 use crate::loop_state::LoopState;
 use crate::watcher::{Target, Watcher};
 
-/// Nanoseconds: half a second, but for what the coarse clock may be behind.
-const BLOCKED: u64 = 490_000_000;
+/// Half a second, but for what the coarse clock may be behind.
+const BLOCKED: Duration = Duration::from_millis(490);
+
+/// Nanoseconds. The scheduler is asked that often: what came before a job and is taken for its own
+/// waiting is less than this.
+const BETWEEN_LOOKS: u64 = 100_000_000;
+
+/// What the scheduler said, and when.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Deadline,
+    kept_waiting: Duration,
+}
+
+thread_local! {
+    /// The last one of this thread: short runs share it.
+    static LAST: Cell<Option<Look>> = const { Cell::new(None) };
+}
+
+impl Look {
+    #[cold]
+    fn now(at: Deadline) -> Self {
+        let look = Self { at, kept_waiting: scheduler::kept_waiting() };
+        LAST.set(Some(look));
+        look
+    }
+
+    fn recent(now: Deadline) -> Self {
+        match LAST.get() {
+            Some(look) if now.0.wrapping_sub(look.at.0) < BETWEEN_LOOKS => look,
+            _ => Self::now(now),
+        }
+    }
+}
 
 /// Watches jobs from one wait to the next, each from the end of the one before.
 pub(crate) struct SlowJobs {
     ended: Deadline,
-    limit: u64,
+    looked: Look,
+    /// How long after a look no job can have been slow.
+    quiet: u64,
     exact: bool,
 }
 
 impl SlowJobs {
-    #[inline]
     pub(crate) fn begin(this: &Ref<LoopState>) -> Self {
         let exact = this.debug.get();
-        let limit = if exact { 0 } else { BLOCKED };
-        Self { ended: Self::read(exact), limit, exact }
+        let ended = Self::read(exact);
+        Self { ended, looked: Look::recent(ended), quiet: Self::quiet(exact), exact }
+    }
+
+    /// A wait is over.
+    #[inline]
+    pub(crate) fn resume(&mut self, this: &Ref<LoopState>) {
+        self.exact = this.debug.get();
+        self.quiet = Self::quiet(self.exact);
+        self.ended = Self::read(self.exact);
+    }
+
+    #[inline]
+    fn quiet(exact: bool) -> u64 {
+        if exact { 0 } else { BETWEEN_LOOKS }
     }
 
     #[inline]
@@ -52,27 +100,39 @@ impl SlowJobs {
         subject: impl FnOnce() -> Option<Obj>,
     ) -> Res<()> {
         let ended = Self::read(self.exact);
-        let nanoseconds = ended.0.wrapping_sub(self.ended.0);
-        self.ended = ended;
-        if nanoseconds < self.limit || result.is_err() {
+        let began = std::mem::replace(&mut self.ended, ended);
+        let quiet = ended.0.wrapping_sub(self.looked.at.0) < self.quiet;
+        if quiet || result.is_err() || !self.is_slow(this, ended.since(began)) {
             return result;
         }
-        self.report(this, nanoseconds, subject())
+        self.report(ended.since(began), subject())
     }
 
     #[cold]
-    fn report(&mut self, this: &Ref<LoopState>, nanoseconds: u64, subject: Option<Obj>) -> Res<()> {
-        let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
-        if seconds < this.slow_callback_duration.get() {
-            return Ok(());
+    fn is_slow(&mut self, this: &Ref<LoopState>, took: Duration) -> bool {
+        let mut own = took;
+        if !self.exact {
+            let look = Look::now(self.ended);
+            let waited = look.kept_waiting.saturating_sub(self.looked.kept_waiting);
+            self.looked = look;
+            own = own.saturating_sub(waited);
+            if own < BLOCKED {
+                return false;
+            }
         }
+        own.as_secs_f64() >= this.slow_callback_duration.get()
+    }
+
+    #[cold]
+    fn report(&mut self, took: Duration, subject: Option<Obj>) -> Res<()> {
         let text = match subject {
             Some(subject) => subject.repr()?,
             None => "an I/O callback".to_owned(),
         };
         let warning = imports::get().logger.attr(&crate::names::get().warning)?;
         let template = value::str("Executing %s took %.3f seconds")?;
-        warning.call(&[&template, &value::str(&text)?, &value::float(seconds)?])?;
+        let seconds = value::float(took.as_secs_f64())?;
+        warning.call(&[&template, &value::str(&text)?, &seconds])?;
         self.ended = Self::read(self.exact);
         Ok(())
     }
