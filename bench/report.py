@@ -1,4 +1,4 @@
-"""`report.py RESULTS.json`: docs/benchmarks.md and its pictures, from a result file alone.
+"""`report.py RESULTS.json...`: docs/benchmarks.md and its pictures, from result files alone.
 
 Not here: measuring, and any figure that isn't in the file. Thread: main.
 Invariant: losses are shown like gains: every row of the file is in the page, in the file's order.
@@ -121,15 +121,11 @@ def behind(results: Results) -> list[str]:
     return found
 
 
-def page(results: Results, source: str) -> str:
-    """The whole page."""
+def conditions(results: Results, source: str) -> list[str]:
+    """On what, of what, when."""
     environment, settings = results.environment, results.settings
     versions = ", ".join(f"{name} {of}" for name, of in sorted(results.versions.items()))
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `bench/report.py` from a result file; nothing here is typed by hand.",
-        "",
+    return [
         (
             f"- {environment['cpu']}, {environment['cores']} cores, Linux {environment['kernel']}, "
             f"Python {environment['python']}, {environment['libc']}"
@@ -141,21 +137,21 @@ def page(results: Results, source: str) -> str:
             f"{environment['load_before']}"
         ),
         f"- measured {results.date[:10]}; reproduce with `make bench`; samples: `{source}`",
-        "",
-        "Ratios are theirs divided by rulip's: 2.00x means that they need twice the CPU time (or",
-        "memory). Bold ones are rulip's losses. How it is measured, and how far to trust it, is in",
-        "[bench/README.md](../bench/README.md).",
     ]
+
+
+def body(results: Results, heading: str, pictures: str) -> Iterator[str]:
+    """Losses, tables and what could not be measured."""
     losses = behind(results)
-    lines += ["", "## Where a rival is ahead", ""]
-    lines += [f"- {loss}" for loss in losses] or ["Nowhere in this run."]
+    yield from ["", f"{heading} Where a rival is ahead", ""]
+    yield from [f"- {loss}" for loss in losses] or ["Nowhere in this run."]
     for kind in kinds_of(results):
         rows = [row for row in results.rows if row.kind == kind]
         title, unit = title_of(kind)
-        lines += ["", f"## {title}", "", f"{unit[0].upper()}{unit[1:]}.", ""]
-        lines += table_of(results, rows)
+        yield from ["", f"{heading} {title}", "", f"{unit[0].upper()}{unit[1:]}.", ""]
+        yield from table_of(results, rows)
         if rivals_of(results, rows):
-            lines += ["", f"![{title}]({PICTURES}/{kind}.svg)"]
+            yield from ["", f"![{title}]({pictures}/{kind}.svg)"]
     failures = [
         f"- {row.operation}, {name}: {reasons[-1]}"
         for row in results.rows
@@ -164,24 +160,55 @@ def page(results: Results, source: str) -> str:
     absent = [f"- {name}: {reason}" for name, reason in results.missing.items()]
     absent += [f"- {name}: {reason}" for name, reason in results.left_out.items()]
     if failures or absent:
-        lines += ["", "## Not measured", "", *absent, *failures]
+        yield from ["", f"{heading} Not measured", "", *absent, *failures]
+
+
+def pictures_of(number: int, results: Results) -> str:
+    """The folder of a run's pictures, beside the page."""
+    return PICTURES if number == 0 else f"{PICTURES}/{results.environment['python']}"
+
+
+def page(runs: Sequence[tuple[Results, str]]) -> str:
+    """The whole page: the first run, then those of other Pythons below headings of their own."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `bench/report.py` from result files; nothing here is typed by hand.",
+        "",
+        *conditions(*runs[0]),
+        "",
+        "Ratios are theirs divided by rulip's: 2.00x means that they need twice the CPU time (or",
+        "memory). Bold ones are rulip's losses. How it is measured, and how far to trust it, is in",
+        "[bench/README.md](../bench/README.md).",
+        *body(runs[0][0], "##", PICTURES),
+    ]
+    for number, (results, source) in enumerate(runs[1:], 1):
+        lines += ["", f"## On Python {results.environment['python']}", ""]
+        lines += conditions(results, source)
+        lines += body(results, "###", pictures_of(number, results))
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Write the page of benchmarks from a result file.")
-    parser.add_argument("results", type=Path)
+    parser = argparse.ArgumentParser(description="Write the page of benchmarks from result files.")
+    parser.add_argument(
+        "results", type=Path, nargs="+", help="one of each Python, the main one first"
+    )
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
-    results = Results.read(options.results)
-    source = options.results.resolve()
-    shown = source.relative_to(ROOT) if source.is_relative_to(ROOT) else Path(source.name)
+    runs = []
+    for path in options.results:
+        source = path.resolve()
+        shown = source.relative_to(ROOT) if source.is_relative_to(ROOT) else Path(source.name)
+        runs.append((Results.read(path), str(shown)))
     options.page.parent.mkdir(parents=True, exist_ok=True)
-    options.page.write_text(page(results, str(shown)), encoding="utf-8")
-    for kind in kinds_of(results):
-        rows = [row for row in results.rows if row.kind == kind]
-        if rivals_of(results, rows):
-            draw(results, rows, kind, options.page.parent / PICTURES / f"{kind}.svg")
+    options.page.write_text(page(runs), encoding="utf-8")
+    for number, (results, _) in enumerate(runs):
+        for kind in kinds_of(results):
+            rows = [row for row in results.rows if row.kind == kind]
+            if rivals_of(results, rows):
+                folder = options.page.parent / pictures_of(number, results)
+                draw(results, rows, kind, folder / f"{kind}.svg")
     print(f"{options.page}")
     return 0
 

@@ -7,6 +7,7 @@ Invariant: nothing here depends on how fast the machine is.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import shutil
 import socket
@@ -314,8 +315,17 @@ def test_a_report_shows_each_row_and_each_loss(tmp_path: Path) -> None:
         contenders=["asyncio", "rulip"],
         rows=rows,
     )
-    text = report.page(results, "x.json")
+    text = report.page([(results, "x.json")])
     assert "| ahead | 50 | 100 | 2.00x |" in text
     assert "| behind | 2.00 | 1.00 | **0.50x** |" in text
     assert "- behind: asyncio needs 0.50 of rulip's" in text
     assert "- failing, rulip: it fell over" in text
+    assert "On Python" not in text
+    other = dataclasses.replace(results, environment={**results.environment, "python": "3.99.1"})
+    both = report.page([(results, "x.json"), (other, "y.json")])
+    assert both.startswith(text.rstrip("\n"))
+    second = both.removeprefix(text)
+    assert "## On Python 3.99.1" in second
+    assert "samples: `y.json`" in second
+    assert "### Echo servers" in second
+    assert "(benchmarks/3.99.1/tcp.svg)" in second
