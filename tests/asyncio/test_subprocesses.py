@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import grp
 import os
 import pwd
@@ -547,3 +548,54 @@ def test_debug_mode_logs_without_arguments(run, caplog):
     assert "process '/bin/true' created: pid" in caplog.text
     assert "exited with return code 0" in caplog.text
     assert "--secret" not in caplog.text
+
+
+def test_pipes_are_connected_by_the_method_set_on_the_loop(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        stock = loop.connect_read_pipe
+        seen = []
+
+        async def connect_read_pipe(factory, pipe):
+            seen.append(pipe.fileno())
+            await turns(3)
+            return await stock(factory, pipe)
+
+        loop.connect_read_pipe = connect_read_pipe
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *shell("cat; echo done >&2; exit 4"), stdin=PIPE, stdout=PIPE, stderr=PIPE
+            )
+            assert len(seen) == 2
+            assert await within(child.communicate(b"to and fro")) == (b"to and fro", b"done\n")
+            assert await within(child.wait()) == 4
+        finally:
+            del loop.connect_read_pipe
+
+    with no_fd_leak():
+        run(main())
+
+
+@pytest.mark.parametrize("method", ["connect_read_pipe", "connect_write_pipe"])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, OSError])
+def test_pipes_whose_connector_fails_end_the_start(run, method, error):
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def refuse(factory, pipe):
+            raise error
+
+        setattr(loop, method, refuse)
+        try:
+            with pytest.raises(error):
+                await within(
+                    asyncio.create_subprocess_exec(
+                        *shell("sleep 60"), stdin=PIPE, stdout=PIPE, stderr=PIPE
+                    )
+                )
+        finally:
+            delattr(loop, method)
+        await turns(5)
+
+    run(main())
+    gc.collect()

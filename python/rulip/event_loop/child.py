@@ -10,6 +10,7 @@ child is reaped once, by the loop's thread.
 
 import asyncio
 import errno
+import functools
 import os
 import select
 import signal
@@ -19,6 +20,8 @@ import warnings
 from asyncio.futures import _set_result_unless_cancelled  # type: ignore[attr-defined]
 from asyncio.log import logger
 from typing import Any
+
+from .pipes import Pipes
 
 #: pidfd_open() is not there, or not allowed.
 PIDFD_DENIED = (errno.ENOSYS, errno.EPERM, errno.EACCES)
@@ -101,6 +104,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     _proc: "subprocess.Popen[bytes] | None" = None
     _pid: int | None = None
     _returncode: int | None = None
+    #: What the protocol is told once its pipes are connected; None: they are.
+    _waiting_calls: list[Any] | None = None
 
     def __init__(
         self,
@@ -131,6 +136,10 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         if loop.get_debug():
             program = args if isinstance(args, bytes | str) else args[0]
             logger.debug("process %r created: pid %s", program, self._pid)
+        if self._connectors_replaced():
+            self._waiting_calls = []
+            self._connecting = loop.create_task(self._connect_by_loop(waiter))
+            return
         # Behind the pipes' own first callbacks.
         loop.call_soon(protocol.connection_made, self)
         if waiter is not None:
@@ -158,7 +167,8 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         )
         try:
             self._watch(proc)
-            self._connect_pipes(proc)
+            if not self._connectors_replaced():
+                self._connect_pipes(proc)
         except BaseException:
             # Nobody would ever close or reap it.
             self._close_pidfd()
@@ -186,6 +196,53 @@ class SubprocessTransport(asyncio.SubprocessTransport):
                 protocol = PipeProtocol(self, fd)
                 protocol.pipe = make(pipe, protocol)
                 self._pipes[fd] = protocol
+
+    def _connectors_replaced(self) -> bool:
+        """Whether somebody put other methods in the place of the loop's, or overrode them."""
+        return any(
+            getattr(getattr(self._loop, name), "__func__", None) is not getattr(Pipes, name)
+            for name in ("connect_read_pipe", "connect_write_pipe")
+        )
+
+    async def _connect_by_loop(self, waiter: Any) -> None:
+        """Connect the pipes by the loop's methods; what happens meanwhile is told afterwards."""
+        loop, proc = self._loop, self._proc
+        assert proc is not None
+        pipes = (
+            (0, proc.stdin, loop.connect_write_pipe),
+            (1, proc.stdout, loop.connect_read_pipe),
+            (2, proc.stderr, loop.connect_read_pipe),
+        )
+        try:
+            for fd, pipe, connect in pipes:
+                if pipe is not None:
+                    make = functools.partial(PipeProtocol, self, fd)
+                    transport, protocol = await connect(make, pipe)
+                    protocol.pipe = transport
+                    self._pipes[fd] = protocol
+        except BaseException as exc:
+            for fd, pipe, _ in pipes:
+                if pipe is not None and fd not in self._pipes:
+                    pipe.close()
+            if isinstance(exc, SystemExit | KeyboardInterrupt):
+                raise
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(exc)
+            return
+        loop.call_soon(self._protocol.connection_made, self)
+        calls, self._waiting_calls = self._waiting_calls, None
+        for call in calls or ():
+            loop.call_soon(*call)
+        self._try_finish()
+        if waiter is not None:
+            loop.call_soon(_set_result_unless_cancelled, waiter, None)
+
+    def _call(self, *call: Any) -> None:
+        """Call the protocol soon; not before its connection_made()."""
+        if self._waiting_calls is None:
+            self._loop.call_soon(*call)
+        else:
+            self._waiting_calls.append(call)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -262,7 +319,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         self._returncode = returncode
         if self._proc is not None and self._proc.returncode is None:
             self._proc.returncode = returncode
-        self._loop.call_soon(self._protocol.process_exited)
+        self._call(self._protocol.process_exited)
         self._try_finish()
         # Whoever waits for the process need not wait for those that inherited its pipes.
         waiters, self._exit_waiters = self._exit_waiters, None
@@ -287,14 +344,14 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     # -- pipes -------------------------------------------------------------------------
 
     def _pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._loop.call_soon(self._protocol.pipe_data_received, fd, data)
+        self._call(self._protocol.pipe_data_received, fd, data)
 
     def _pipe_connection_lost(self, fd: int, exc: BaseException | None) -> None:
-        self._loop.call_soon(self._protocol.pipe_connection_lost, fd, exc)
+        self._call(self._protocol.pipe_connection_lost, fd, exc)
         self._try_finish()
 
     def _try_finish(self) -> None:
-        if self._returncode is None or self._finished:
+        if self._returncode is None or self._finished or self._waiting_calls is not None:
             return
         if all(pipe.disconnected for pipe in self._pipes.values()):
             self._finished = True

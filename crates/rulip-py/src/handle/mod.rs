@@ -375,14 +375,29 @@ impl Handle {
             if !this.lasting.get() && this.source_traceback().is_none() {
                 this.empty();
             }
-        } else if TYPE.is_type_of(this.as_obj())
-            && !this.details.is_used()
-            && this.weakrefs.get().is_null()
-        {
-            this.empty();
-            drop((this.context.take(), this.loop_.take()));
-            this.rest();
+        } else if TYPE.is_type_of(this.as_obj()) {
+            if this.let_go() {
+                this.rest();
+            }
+        } else {
+            #[cfg(Py_3_14)]
+            if let Ok(shared) = Ref::<threadsafe::ThreadSafeHandle>::try_from_exact(this.into_obj())
+                && shared.parent::<Self>().let_go()
+            {
+                shared.rest();
+            }
         }
+    }
+
+    /// Drops all that it holds; false where something can't be dropped this way.
+    #[inline]
+    fn let_go(&self) -> bool {
+        if self.details.is_used() || !self.weakrefs.get().is_null() {
+            return false;
+        }
+        self.empty();
+        drop((self.context.take(), self.loop_.take()));
+        true
     }
 
     #[cold]

@@ -43,6 +43,8 @@ static TYPE: TypeCell = TypeCell::new();
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for ThreadSafeHandle {
     const RECYCLED: bool = true;
+    // As `Handle`.
+    const TRACKED: bool = false;
 
     fn type_cell() -> &'static TypeCell {
         &TYPE
@@ -80,7 +82,7 @@ impl ThreadSafeHandle {
         context: Option<Obj>,
     ) -> Res<Ref<Self>> {
         let context = super::context_or_current(context)?;
-        let this = Ref::new(Self::of(Handle::body(loop_, callback, args, context)))?;
+        let this = Ref::renew(Self::of(Handle::body(loop_, callback, args, context)))?;
         if loop_.debug.get() {
             this.handle.note_source()?;
         }
