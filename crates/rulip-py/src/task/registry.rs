@@ -66,7 +66,13 @@ impl<'a> Current<'a> {
         }
         #[cfg(Py_3_14)]
         let swapped = match &imports::get().swap_current_task {
-            Some(swap) => Some(swap.call(&[loop_.as_obj(), task.as_obj()])?),
+            Some(swap) => match swap.call(&[loop_.as_obj(), task.as_obj()]) {
+                Ok(before) => Some(before),
+                Err(raised) => {
+                    unless_forked(raised)?;
+                    None
+                }
+            },
             None => None,
         };
         let before = loop_.current.replace(Some(Unowned::of(task)));
@@ -93,10 +99,25 @@ impl Drop for Current<'_> {
         if let (Some(before), Some(swap)) = (self.swapped.take(), &imports::get().swap_current_task)
         {
             let _saved = crate::ffi::error::SavedError::save();
-            if let Err(raised) = swap.call(&[self.loop_.as_obj(), &before]) {
+            if let Err(raised) = swap.call(&[self.loop_.as_obj(), &before])
+                && let Err(raised) = unless_forked(raised)
+            {
                 raised.write_unraisable(self.loop_.as_obj());
             }
         }
+    }
+}
+
+/// In a forked child no loop runs, as the thread state has it, and so no task can be its current one.
+/// What the child does with the loop goes on without.
+#[cfg(Py_3_14)]
+#[cold]
+fn unless_forked(refused: Raised) -> Res<()> {
+    let exc = refused.take();
+    if imports::get().get_running_loop_or_none.call0()?.is_none() {
+        Ok(())
+    } else {
+        Err(Raised::from_exception(&exc))
     }
 }
 
