@@ -112,12 +112,12 @@ impl Drop for Current<'_> {
 /// What the child does with the loop goes on without.
 #[cfg(Py_3_14)]
 #[cold]
-fn unless_forked(refused: Raised) -> Res<()> {
+fn unless_forked(refused: crate::ffi::Raised) -> Res<()> {
     let exc = refused.take();
     if imports::get().get_running_loop_or_none.call0()?.is_none() {
         Ok(())
     } else {
-        Err(Raised::from_exception(&exc))
+        Err(crate::ffi::Raised::restore(exc))
     }
 }
 
