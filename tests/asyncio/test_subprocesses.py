@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import grp
 import os
 import pwd
@@ -574,28 +573,3 @@ def test_pipes_are_connected_by_the_method_set_on_the_loop(run):
 
     with no_fd_leak():
         run(main())
-
-
-@pytest.mark.parametrize("method", ["connect_read_pipe", "connect_write_pipe"])
-@pytest.mark.parametrize("error", [asyncio.CancelledError, OSError])
-def test_pipes_whose_connector_fails_end_the_start(run, method, error):
-    async def main():
-        loop = asyncio.get_running_loop()
-
-        async def refuse(factory, pipe):
-            raise error
-
-        setattr(loop, method, refuse)
-        try:
-            with pytest.raises(error):
-                await within(
-                    asyncio.create_subprocess_exec(
-                        *shell("sleep 60"), stdin=PIPE, stdout=PIPE, stderr=PIPE
-                    )
-                )
-        finally:
-            delattr(loop, method)
-        await turns(5)
-
-    run(main())
-    gc.collect()

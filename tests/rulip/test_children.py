@@ -258,3 +258,31 @@ def test_the_loop_goes_on_while_a_child_reads_slowly(run):
 
     with no_fd_leak():
         run(main())
+
+
+@pytest.mark.parametrize("method", ["connect_read_pipe", "connect_write_pipe"])
+@pytest.mark.parametrize("error", [asyncio.CancelledError, OSError])
+def test_pipes_whose_connector_fails_end_the_start(run, method, error):
+    """asyncio before 3.14 leaves the pipes open."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def refuse(factory, pipe):
+            raise error
+
+        setattr(loop, method, refuse)
+        try:
+            with pytest.raises(error):
+                await within(
+                    asyncio.create_subprocess_exec(
+                        *shell("sleep 60"), stdin=PIPE, stdout=PIPE, stderr=PIPE
+                    )
+                )
+        finally:
+            delattr(loop, method)
+        await turns(5)
+
+    with no_fd_leak():
+        run(main())
+        gc.collect()
