@@ -269,7 +269,7 @@ impl LoopState {
     }
 
     /// Queues a job at the end, behind what other threads have queued already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, job: Job) {
         if self.engine.has_foreign_jobs() {
             self.engine.drain_inbox();

@@ -27,8 +27,8 @@ use crate::ffi::trampoline::shielded_or;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
 use crate::loop_state::{AtRisk, Job, LoopState};
-use crate::task::registry;
 use crate::task::step::{self, Inside};
+use crate::task::{Task, registry};
 use crate::transport::datagram::DatagramTransport;
 use crate::watcher::{Target, Watcher};
 
@@ -204,22 +204,38 @@ fn settle(this: &This, panic: Raised) -> Res<()> {
     }
 }
 
-#[inline]
+/// What programs have most of, without a call in between.
+#[inline(always)]
 fn run_unshielded(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
     match job {
-        Job::Task(task) => {
-            this.at_risk.set(AtRisk::Step(registry::place(&task)));
-            let result = step::step(&task, Some(this), Inside::Nothing);
-            watch.lap(this, result, || Some(task.to_obj()))
-        }
-        Job::Handle(handle) => {
-            failpoints::reached(failpoints::JOB);
-            handle.set_timer(None);
-            let result = Handle::run(&handle);
-            let result = watch.lap(this, result, || Some(handle.to_obj()));
-            Handle::release(handle);
-            result
-        }
+        Job::Handle(handle) => run_handle(this, handle, watch),
+        Job::Task(task) => run_task(this, &task, watch),
+        job => run_any(this, job, watch),
+    }
+}
+
+#[inline(always)]
+fn run_handle(this: &This, handle: Ref<Handle>, watch: &mut SlowJobs) -> Res<()> {
+    failpoints::reached(failpoints::JOB);
+    handle.set_timer(None);
+    let result = Handle::run(&handle);
+    let result = watch.lap(this, result, || Some(handle.to_obj()));
+    Handle::release(handle);
+    result
+}
+
+#[inline(always)]
+fn run_task(this: &This, task: &Ref<Task>, watch: &mut SlowJobs) -> Res<()> {
+    this.at_risk.set(AtRisk::Step(registry::place(task)));
+    let result = step::step(task, Some(this), Inside::Nothing);
+    watch.lap(this, result, || Some(task.to_obj()))
+}
+
+#[inline(never)]
+fn run_any(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
+    match job {
+        Job::Handle(handle) => run_handle(this, handle, watch),
+        Job::Task(task) => run_task(this, &task, watch),
         Job::Sleep(sleep) => {
             sleep.elapse();
             Ok(())

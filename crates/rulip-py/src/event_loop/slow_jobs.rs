@@ -92,7 +92,7 @@ impl SlowJobs {
     }
 
     /// A job ended: warns if it was slow, unless it ended the loop.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lap(
         &mut self,
         this: &Ref<LoopState>,

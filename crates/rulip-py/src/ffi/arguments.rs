@@ -141,7 +141,7 @@ impl<'a> Args<'a> {
     }
 
     /// Binds the first parameters of a function that goes on with `*args, context=None`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bind_leading<const N: usize>(
         &self,
         function: &str,
@@ -152,10 +152,12 @@ impl<'a> Args<'a> {
         {
             return Ok(Leading { leading: leading.each_ref(), rest, context: None });
         }
-        self.bind_leading_keywords(function, names)
+        // Field by field: arguments without keywords never need to stand in memory.
+        let Self { positional, keyword, names: given, first } = *self;
+        leading_keywords(positional, keyword, given, first, function, names)
     }
 
-    #[cold]
+    #[inline]
     fn bind_leading_keywords<const N: usize>(
         &self,
         function: &str,
@@ -179,6 +181,19 @@ impl<'a> Args<'a> {
             context: context.filter(|context| !context.is_none()).cloned(),
         })
     }
+}
+
+#[cold]
+#[inline(never)]
+fn leading_keywords<'a, const N: usize>(
+    positional: &'a [Obj],
+    keyword: &'a [Obj],
+    given: *mut c::PyObject,
+    first: *const *mut c::PyObject,
+    function: &str,
+    names: [&CStr; N],
+) -> Res<Leading<'a, N>> {
+    Args { positional, keyword, names: given, first }.bind_leading_keywords(function, names)
 }
 
 /// Binds the arguments of a call to a class; the first `required` must come.

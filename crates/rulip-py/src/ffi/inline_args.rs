@@ -25,18 +25,19 @@ pub(crate) struct InlineArgs {
 }
 
 impl InlineArgs {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(args: &[Obj]) -> Res<Self> {
-        let mut places = [ptr::null_mut(); INLINE];
-        if args.len() <= INLINE {
-            for (place, arg) in places.iter_mut().zip(args) {
-                *place = arg.clone().into_ptr();
-            }
-            #[allow(clippy::cast_possible_truncation, reason = "at most three")]
-            return Ok(Self { count: Cell::new(args.len() as u8), places: Cell::new(places) });
-        }
-        places[0] = value::tuple_of(args)?.into_ptr();
-        Ok(Self { count: Cell::new(PACKED), places: Cell::new(places) })
+        let nothing = ptr::null_mut();
+        let own = |arg: &Obj| arg.clone().into_ptr();
+        // Written out: a loop over so few becomes a call of memcpy.
+        let (count, places) = match args {
+            [] => (0, [nothing; INLINE]),
+            [a] => (1, [own(a), nothing, nothing]),
+            [a, b] => (2, [own(a), own(b), nothing]),
+            [a, b, c] => (3, [own(a), own(b), own(c)]),
+            _ => (PACKED, [value::tuple_of(args)?.into_ptr(), nothing, nothing]),
+        };
+        Ok(Self { count: Cell::new(count), places: Cell::new(places) })
     }
 
     /// Those of any iterable; a tuple stays the one it is.

@@ -312,7 +312,7 @@ impl Handle {
 
     /// Runs the callback in its context. An exception goes to the exception handler; only what
     /// must leave the loop comes back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run(this: &Ref<Self>) -> Res<()> {
         if this.as_obj().refcount() > 1 {
             return Self::run_held(this);
@@ -369,7 +369,7 @@ impl Handle {
     }
 
     /// It ran, and it was told of: drops what whoever still holds it can't ask for, or all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(this: Ref<Self>) {
         if this.as_obj().refcount() > 1 {
             if !this.lasting.get() && this.source_traceback().is_none() {
@@ -390,13 +390,20 @@ impl Handle {
     }
 
     /// Drops all that it holds; false where something can't be dropped this way.
-    #[inline]
+    #[inline(always)]
     fn let_go(&self) -> bool {
         if self.details.is_used() || !self.weakrefs.get().is_null() {
             return false;
         }
-        self.empty();
-        drop((self.context.take(), self.loop_.take()));
+        let (callback, [a, b, c]) = (self.callback.take(), self.args.take());
+        let (context, loop_) = (self.context.take(), self.loop_.take());
+        // One by one: dropping them as a whole is a call.
+        drop(callback);
+        drop(a);
+        drop(b);
+        drop(c);
+        drop(context);
+        drop(loop_);
         true
     }
 
@@ -479,16 +486,21 @@ pub(crate) fn current_stack() -> Res<Option<Obj>> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn context_or_current(context: Option<Obj>) -> Res<Obj> {
     match context {
-        Some(context) if context::is_context(&context) => Ok(context),
-        Some(context) => Err(Raised::type_error(&format!(
-            "context must be a contextvars.Context, not {}",
-            context.type_name()
-        ))),
         None => context::copy_current(),
+        Some(context) => checked(context),
     }
+}
+
+#[cold]
+fn checked(context: Obj) -> Res<Obj> {
+    if context::is_context(&context) {
+        return Ok(context);
+    }
+    let kind = context.type_name();
+    Err(Raised::type_error(&format!("context must be a contextvars.Context, not {kind}")))
 }
 
 /// `format_helpers._format_callback_source`, whose `debug` keyword is newer than 3.11.
