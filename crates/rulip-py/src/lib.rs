@@ -68,6 +68,8 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let future = future::slots::build()?;
         future::iter::build()?;
         let task = task::slots::build()?;
+        #[cfg(not(Py_3_14))]
+        ffi::special::build()?;
         immediate::build()?;
         waiting::build()?;
         shield::build()?;

@@ -92,7 +92,9 @@ impl<'a> Args<'a> {
                 return Ok(found);
             }
         }
-        self.bind_after(function, names, required, 0)
+        // As in `bind_leading`.
+        let Self { positional, keyword, names: given, first } = *self;
+        any(positional, keyword, given, first, function, names, required)
     }
 
     /// As [`Args::bind`], but those from `by_position` on come by name only (0: none of them).
@@ -181,6 +183,19 @@ impl<'a> Args<'a> {
             context: context.filter(|context| !context.is_none()).cloned(),
         })
     }
+}
+
+#[inline(never)]
+fn any<'a, const N: usize>(
+    positional: &'a [Obj],
+    keyword: &'a [Obj],
+    given: *mut c::PyObject,
+    first: *const *mut c::PyObject,
+    function: &str,
+    names: [&CStr; N],
+    required: usize,
+) -> Res<[Option<&'a Obj>; N]> {
+    Args { positional, keyword, names: given, first }.bind_after(function, names, required, 0)
 }
 
 #[cold]

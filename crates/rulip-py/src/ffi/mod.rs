@@ -24,6 +24,8 @@ pub(crate) mod overrides;
 pub(crate) mod send;
 pub(crate) mod slot;
 pub(crate) mod spec;
+#[cfg(not(Py_3_14))]
+pub(crate) mod special;
 pub(crate) mod trampoline;
 pub(crate) mod value;
 pub(crate) mod weakref;

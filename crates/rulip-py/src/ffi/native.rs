@@ -103,6 +103,8 @@ pub(crate) unsafe trait Native: Sized + 'static {
     /// Whether the garbage collector tracks instances from the start. Others are seen through by
     /// their only owner, and tracked when that is not enough ([`Ref::track`]).
     const TRACKED: bool = true;
+    /// Whether the one that dies while none rests does rest ([`Ref::renew`]), after `let_go`.
+    const RESTS: bool = false;
     /// Whether `finalize` must be asked about.
     const HAS_FINALIZER: bool = false;
 
@@ -113,6 +115,11 @@ pub(crate) unsafe trait Native: Sized + 'static {
 
     /// Drops references that may be part of a cycle.
     fn clear(&self);
+
+    /// Takes out the one reference that an instance of a type that rests holds.
+    fn let_go(&self) -> Option<Obj> {
+        None
+    }
 
     /// The head of the weak reference list, if the type has one and there are any.
     fn weakrefs(&self) -> *mut c::PyObject {
@@ -188,6 +195,12 @@ impl<T: Native> Ref<T> {
                 return Ok(this);
             }
         }
+        Self::make(body)
+    }
+
+    /// [`Ref::new`], out of line.
+    #[inline(never)]
+    fn make(body: T) -> Res<Self> {
         Self::new(body)
     }
 
@@ -422,6 +435,10 @@ impl Nesting {
 
 /// `tp_dealloc`.
 pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
+    // SAFETY: as below.
+    if T::RESTS && unsafe { rests_instead::<T>(ptr) } {
+        return;
+    }
     let depth = NESTING.depth.get();
     if depth >= Nesting::LIMIT {
         return NESTING.defer(ptr, destroy::<T>);
@@ -437,6 +454,27 @@ pub(crate) unsafe extern "C" fn dealloc<T: Native>(ptr: *mut c::PyObject) {
         }
     }
     NESTING.depth.set(NESTING.depth.get() - 1);
+}
+
+/// Keeps it in the one place of its type, if that is free. Then it is alive, and ours alone.
+#[inline(always)]
+unsafe fn rests_instead<T: Native>(ptr: *mut c::PyObject) -> bool {
+    let cell = T::type_cell();
+    // SAFETY: called once, when the last reference is gone; whatever runs when it lets go of what it
+    // holds finds it alive, and the place taken.
+    unsafe {
+        let body = body_of::<T>(ptr);
+        if !cell.resting.get().is_null()
+            || c::Py_TYPE(ptr) != cell.ptr()
+            || !body.weakrefs().is_null()
+        {
+            return false;
+        }
+        _Py_NewReference(ptr);
+        cell.resting.set(ptr);
+        drop(body.let_go());
+    }
+    true
 }
 
 unsafe extern "C" fn destroy<T: Native>(ptr: *mut c::PyObject) {

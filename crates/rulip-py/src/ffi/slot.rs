@@ -32,6 +32,13 @@ impl Slot {
         !self.0.get().is_null()
     }
 
+    /// The pointer, still owned by the slot, or null.
+    #[cfg(not(Py_3_14))]
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut c::PyObject {
+        self.0.get()
+    }
+
     /// A new reference to what is here.
     #[inline]
     pub(crate) fn get(&self) -> Option<Obj> {

@@ -106,6 +106,20 @@ impl TypeSpec {
         self.member(c"__dictoffset__", offset)
     }
 
+    /// Instances are called through the function at this offset.
+    #[cfg(not(Py_3_14))]
+    pub(super) fn vectorcall_at(mut self, offset: usize) -> Self {
+        self.flags |= c::Py_TPFLAGS_HAVE_VECTORCALL;
+        self.member(c"__vectorcalloffset__", offset)
+    }
+
+    /// CPython may call it with the object as first argument, without binding it.
+    #[cfg(not(Py_3_14))]
+    pub(super) fn method_descriptor(mut self) -> Self {
+        self.flags |= c::Py_TPFLAGS_METHOD_DESCRIPTOR;
+        self
+    }
+
     fn member(mut self, name: &'static CStr, offset: usize) -> Self {
         self.members.push(c::PyMemberDef {
             name: name.as_ptr(),
@@ -157,6 +171,8 @@ impl TypeSpec {
         };
         // No slot sets it before 3.14. SAFETY: a type that nobody else has seen yet.
         unsafe { (*made.as_ptr().cast::<c::PyTypeObject>()).tp_vectorcall = self.called };
+        #[cfg(not(Py_3_14))]
+        super::special::replace(&made)?;
         // The cell owns one reference for ever.
         cell.set(made.clone().into_ptr().cast());
         Ok(made)
@@ -186,8 +202,11 @@ pub(crate) fn own_methods(class: &Obj, native: &TypeCell) -> Res<()> {
             if (*method).ml_flags & c::METH_CLASS == 0
                 && class.attr(&name)?.is(&inherited.attr(&name)?)
             {
-                let descriptor = c::PyDescr_NewMethod(class.as_ptr().cast(), method);
-                class.set_attr(&name, &Obj::from_owned(descriptor)?)?;
+                let descriptor =
+                    Obj::from_owned(c::PyDescr_NewMethod(class.as_ptr().cast(), method))?;
+                #[cfg(not(Py_3_14))]
+                let descriptor = super::special::stand_in(class, descriptor, method)?;
+                class.set_attr(&name, &descriptor)?;
             }
             method = method.add(1);
         }

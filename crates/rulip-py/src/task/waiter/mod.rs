@@ -358,19 +358,17 @@ impl Ref<Waiter> {
         result
     }
 
-    /// It begins.
-    #[inline]
-    fn start(&self) -> Res<Step> {
-        if let Some(obj) = self.owner.take() {
-            let owner = Owner { operation: self.operation.get(), obj };
-            if let Some(result) = (owner.operation.at_once)(self, &owner) {
-                self.state.set(State::Spent);
-                self.clone().rest();
-                return Ok(Step::Return(result));
-            }
+    /// It begins, and ends: the short way, if that is open.
+    #[inline(always)]
+    fn at_once(&self) -> Option<Obj> {
+        let owner = Owner { operation: self.operation.get(), obj: self.owner.take()? };
+        let Some(result) = (owner.operation.at_once)(self, &owner) else {
             self.owner.set(Some(owner.obj));
-        }
-        self.advance(Resumed::Started)
+            return None;
+        };
+        self.state.set(State::Spent);
+        self.clone().rest();
+        Some(result)
     }
 
     /// It is spent: it holds nothing any more, and may be used again once nobody holds it.
@@ -503,10 +501,24 @@ impl Running {
 }
 
 impl Awaitable for Waiter {
-    #[inline]
+    #[inline(always)]
     fn poll(this: &Ref<Self>) -> Res<Step> {
+        if this.state.get() == State::New
+            && let Some(result) = this.at_once()
+        {
+            return Ok(Step::Return(result));
+        }
+        this.go()
+    }
+}
+
+impl Ref<Waiter> {
+    /// The long way.
+    #[inline(never)]
+    fn go(&self) -> Res<Step> {
+        let this = self;
         match this.state.get() {
-            State::New => this.start(),
+            State::New => this.advance(Resumed::Started),
             State::Woken => {
                 drop(this.task.take());
                 this.advance(Resumed::Woken)

@@ -15,7 +15,7 @@ use crate::future::slots::cancel_message;
 use crate::task::as_a_future;
 
 /// A coroutine of an operation that has not begun.
-#[inline]
+#[inline(always)]
 pub(crate) fn coroutine<T: Native>(
     operation: &'static Operation,
     owner: &Ref<T>,
