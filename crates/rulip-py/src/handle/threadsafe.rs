@@ -43,7 +43,7 @@ static TYPE: TypeCell = TypeCell::new();
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for ThreadSafeHandle {
     const RECYCLED: bool = true;
-    // As `Handle`.
+    /// As a handle of `call_soon`.
     const TRACKED: bool = false;
 
     fn type_cell() -> &'static TypeCell {
