@@ -1155,7 +1155,7 @@ class StreamRead(Coroutine[Any, Any, _T_co]):
 
     @property
     def cr_await(self) -> asyncio.Future[Any] | None:
-        """What it waits for."""
+        """The future it waits for, None while it waits without one."""
     @property
     def cr_frame(self) -> None:
         """None: it has no Python frame."""
@@ -1183,6 +1183,12 @@ class StreamRead(Coroutine[Any, Any, _T_co]):
     ) -> Never: ...
     def close(self) -> None:
         """End it."""
+    def cancel(self, msg: object = None) -> bool:
+        """Cancel the wait."""
+    def done(self) -> bool:
+        """Return True if the wait is over."""
+    def cancelled(self) -> bool:
+        """Return True if the wait was cancelled."""
 
 @final
 class StreamDrain(Coroutine[Any, Any, None]):

@@ -610,7 +610,7 @@ def test_create_task_of_the_loops_own_kind(loop):
     loop.run_until_complete(main())
 
 
-@pytest.mark.parametrize("how", ["sleep", "event", "queue", "future"])
+@pytest.mark.parametrize("how", ["sleep", "event", "queue", "future", "read"])
 def test_what_a_waiting_task_awaits_passes_for_a_future(run, aio, how):
     """Frameworks look there: who was cancelled while he waits must not be sent anything."""
 
@@ -620,6 +620,7 @@ def test_what_a_waiting_task_awaits_passes_for_a_future(run, aio, how):
             "sleep": lambda: aio.sleep(60),
             "event": lambda: aio.Event().wait(),
             "queue": lambda: aio.Queue().get(),
+            "read": lambda: aio.StreamReader(loop=loop).readline(),
             "future": lambda: loop.create_future(),
         }[how]
 

@@ -79,6 +79,14 @@ pub(crate) fn running() -> Option<This> {
     RUNNING.with_borrow(Clone::clone)
 }
 
+/// Whether it is this loop that runs in this thread.
+#[inline]
+pub(crate) fn is_running_here(loop_: &This) -> bool {
+    RUNNING.with_borrow(|running| {
+        running.as_ref().is_some_and(|running| running.as_obj().is(loop_.as_obj()))
+    })
+}
+
 fn turns(this: &This) -> Res<()> {
     let mut watch = SlowJobs::begin(this);
     let mut count: u32 = 0;

@@ -366,11 +366,19 @@ pub(crate) fn class_of<T: Native>(this: &Ref<T>, stands_for: &Obj) -> Res<Obj> {
 pub(crate) struct Unowned<T: Native>(*mut c::PyObject, PhantomData<T>);
 
 impl<T: Native> Unowned<T> {
+    #[inline]
     pub(crate) fn of(obj: &Ref<T>) -> Self {
         Self(obj.0.as_ptr(), PhantomData)
     }
 
+    /// Whether it is the object with this body.
+    #[inline]
+    pub(crate) fn is(&self, body: &T) -> bool {
+        self.0.addr() + std::mem::offset_of!(Instance<T>, body) == std::ptr::from_ref(body).addr()
+    }
+
     /// A new reference, unless the object is being torn down.
+    #[inline]
     pub(crate) fn upgrade(&self) -> Option<Ref<T>> {
         // SAFETY: `unlink` runs before the memory goes, so the head can be read; a count of
         // zero means that the deallocation has begun.

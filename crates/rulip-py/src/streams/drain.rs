@@ -7,6 +7,7 @@
 //! | waiting | writing is paused: yielded a future that `resume_writing` sets |
 //! | spent | awaited to its end, thrown into, or closed |
 //!
+//! One that has returned rests, to be the next.
 //! Owner thread. Invariant: a future that it yielded leaves the protocol's list with it.
 
 use std::cell::Cell;
@@ -33,11 +34,12 @@ enum State {
 /// The body of `_rulip.StreamDrain`.
 pub(crate) struct Drain {
     protocol: RefSlot<StreamProtocol>,
-    /// None for the protocol's own `_drain_helper()`.
     writer: RefSlot<Writer>,
     /// What it yielded.
     future: Slot,
     state: Cell<State>,
+    /// Not the protocol's own `_drain_helper()`.
+    is_of_writer: bool,
 }
 
 static TYPE: TypeCell = TypeCell::new();
@@ -97,7 +99,9 @@ impl Drain {
 
     #[inline]
     fn start(protocol: Ref<StreamProtocol>, writer: Option<Ref<Writer>>) -> Res<Obj> {
-        Ref::new(Self {
+        let is_of_writer = writer.is_some();
+        Ref::renew(Self {
+            is_of_writer,
             protocol: RefSlot::new(Some(protocol)),
             writer: RefSlot::new(writer),
             future: Slot::empty(),
@@ -165,12 +169,20 @@ impl Awaitable for Drain {
     #[inline]
     fn poll(this: &Ref<Self>) -> Res<Step> {
         // Unless it yields.
-        match this.state.replace(State::Spent) {
+        let result = match this.state.replace(State::Spent) {
             State::New => Self::begin(this),
             State::Yielded => Self::await_room(this),
             State::Waiting => Self::resume(this),
-            State::Spent => Err(coroutine::reused()),
+            State::Spent => return Err(coroutine::reused()),
+        };
+        if let Ok(Step::Return(_)) = &result
+            && !this.future.is_set()
+        {
+            let held = (this.protocol.take(), this.writer.take());
+            this.clone().rest();
+            drop(held);
         }
+        result
     }
 }
 
@@ -180,7 +192,7 @@ impl Coroutine for Drain {
     }
 
     fn name(&self) -> &'static CStr {
-        if self.writer.is_set() { c"StreamWriter.drain" } else { c"FlowControlMixin._drain_helper" }
+        if self.is_of_writer { c"StreamWriter.drain" } else { c"FlowControlMixin._drain_helper" }
     }
 
     fn awaited(&self) -> Option<Obj> {

@@ -3,7 +3,7 @@
 //! The types here are what runs per message; each is the first base of a Python class (`rulip.streams`) whose
 //! second base is asyncio's own, so that what runs once per connection, and every `isinstance`, is
 //! asyncio's. `reader.rs` is the reader's state and how bytes get in, `reading.rs` takes them out, `read.rs`
-//! is what a read method returns; `protocol.rs` stands between a transport and the reader; `writer.rs`
+//! is what a read method returns, `waiting.rs` how it waits; `protocol.rs` stands between a transport and the reader; `writer.rs`
 //! and `drain.rs` are the way out. `buffer.rs` and `scan.rs` know nothing of Python.
 //!
 //! A transport of ours hands bytes to a reader directly, and a writer to a transport, so `transport` and this module
@@ -18,6 +18,7 @@ pub(crate) mod reader;
 mod reading;
 mod scan;
 pub(crate) mod slots;
+mod waiting;
 pub(crate) mod writer;
 
 use std::ffi::CStr;

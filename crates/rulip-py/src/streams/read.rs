@@ -1,31 +1,37 @@
 //! What `readline()` and its siblings return: one object that is the coroutine and its iterator.
 //!
-//! What is there already is returned without suspending. What is not is waited for with a future of
-//! the reader's loop in `reader._waiter`, as asyncio does it, so every kind of task can wait here.
+//! What is there already is returned without suspending; how the rest is waited for is in `waiting.rs`.
 //!
 //! | state | meaning |
 //! |---|---|
 //! | new | never awaited: dropping it warns, as an unawaited coroutine would |
-//! | waiting | yielded its future |
+//! | waiting | yielded itself, and holds the task to wake |
+//! | woken / cancelled | the task is queued, and goes on with that |
+//! | delegated | yielded a future, which `reader._waiter` is: under a foreign task, or once somebody looked |
 //! | spent | awaited to its end, thrown into, or closed |
 //!
+//! One that has returned its result rests, to be the next.
 //! Owner thread. Invariant: it is tracked by the collector while it waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::rc::Rc;
+
+use pyo3::ffi as c;
 
 use super::reader::{Reader, Want};
 use super::reading::Round;
 use super::scan::Separators;
 use crate::coroutine::{self, Coroutine};
+use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
+use crate::ffi::trampoline::{fast, noargs};
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::future::Future;
-use crate::names;
+use crate::future::slots::cancel_message;
+use crate::task::{Task, as_a_future};
 
 /// Which method was called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -53,7 +59,7 @@ impl Call {
     }
 
     /// Who waits, in the words of the complaint that somebody else does: asyncio's `readline` calls `readuntil`.
-    fn waits_as(self) -> &'static str {
+    pub(super) fn waits_as(self) -> &'static str {
         match self {
             Self::Line | Self::Until | Self::Next => "readuntil",
             Self::Exactly => "readexactly",
@@ -63,25 +69,29 @@ impl Call {
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum State {
+pub(super) enum State {
     New,
     Waiting,
+    Woken,
+    Cancelled,
+    Delegated,
     Spent,
 }
 
 /// The body of `_rulip.StreamRead`.
 pub(crate) struct Read {
-    reader: RefSlot<Reader>,
-    /// `n`, the separator, the name for the complaint.
-    argument: Slot,
-    /// What it yielded.
-    future: EitherSlot<Future>,
-    separators: RefCell<Option<Rc<Separators>>>,
+    /// Set until it begins, and while it waits.
+    pub(super) reader: RefSlot<Reader>,
+    /// `n`, the separator, the name for the complaint; once cancelled, the message of the cancellation.
+    pub(super) argument: Slot,
+    /// What it waits with: the task to wake, or the future that it is delegated to.
+    pub(super) waits_with: EitherSlot<Task>,
+    separators: Cell<Option<Rc<Separators>>>,
     want: Cell<Want>,
     /// The number of its wait.
-    wait: Cell<u32>,
-    call: Call,
-    state: Cell<State>,
+    pub(super) wait: Cell<u32>,
+    pub(super) call: Call,
+    pub(super) state: Cell<State>,
 }
 
 static TYPE: TypeCell = TypeCell::new();
@@ -101,13 +111,13 @@ unsafe impl Native for Read {
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         self.reader.visit(visit)?;
         self.argument.visit(visit)?;
-        self.future.visit(visit)
+        self.waits_with.visit(visit)
     }
 
     fn clear(&self) {
-        drop(self.reader.take());
+        drop(self.leave());
         drop(self.argument.take());
-        drop(self.future.take());
+        drop(self.waits_with.take());
     }
 
     fn wants_finalizer(&self) -> bool {
@@ -120,9 +130,13 @@ unsafe impl Native for Read {
                 this.state.set(State::Spent);
                 coroutine::never_awaited(this);
             }
-            State::Waiting => this.abandon(),
-            State::Spent => {}
+            _ => this.abandon(),
         }
+    }
+
+    /// The reader must not come to wake what is gone.
+    fn unlink(&self, _me: *mut c::PyObject) {
+        drop(self.leave());
     }
 }
 
@@ -130,11 +144,11 @@ impl Read {
     /// What the method `call` of a reader returns.
     #[inline]
     pub(super) fn start(reader: &Ref<Reader>, call: Call, argument: Option<&Obj>) -> Res<Obj> {
-        Ref::new(Self {
+        Ref::renew(Self {
             reader: RefSlot::new(Some(reader.clone())),
             argument: Slot::new(argument.cloned()),
-            future: EitherSlot::empty(),
-            separators: RefCell::new(None),
+            waits_with: EitherSlot::empty(),
+            separators: Cell::new(None),
             want: Cell::new(Want::News),
             wait: Cell::new(0),
             call,
@@ -144,17 +158,17 @@ impl Read {
     }
 
     /// The first round, before anything is waited for.
-    fn begin(this: &Ref<Self>, reader: &Ref<Reader>) -> Res<Step> {
+    fn begin(this: &Ref<Self>, reader: Ref<Reader>) -> Res<Step> {
         match this.call {
             Call::Line | Call::Next => this.want.set(Want::Line),
             Call::Until => {
                 let separators = Separators::of(this.argument.take().as_ref())?;
-                this.separators.replace(Some(Rc::new(separators)));
+                drop(this.separators.replace(Some(Rc::new(separators))));
                 this.want.set(Want::Separator);
             }
             Call::Data => return Self::wait(this, reader, Want::News),
             Call::Exactly | Call::Read => {
-                if let Some(empty) = Self::begin_counted(this, reader)? {
+                if let Some(empty) = Self::begin_counted(this, &reader)? {
                     return Ok(Step::Return(empty));
                 }
             }
@@ -188,10 +202,10 @@ impl Read {
         Ok(None)
     }
 
-    fn go_on(this: &Ref<Self>, reader: &Ref<Reader>) -> Res<Step> {
+    pub(super) fn go_on(this: &Ref<Self>, reader: Ref<Reader>) -> Res<Step> {
         let want = this.want.get();
         if want == Want::Separator {
-            this.lend_separators(reader);
+            this.lend_separators(&reader);
         }
         match reader.round(want)? {
             Round::Done(result) => Self::returns(this, result),
@@ -201,7 +215,8 @@ impl Read {
 
     /// The reader looks for ours from now on; another's place in the buffer means nothing to us.
     fn lend_separators(&self, reader: &Reader) {
-        let Some(ours) = self.separators.borrow().clone() else { return };
+        let Some(ours) = self.separators.take() else { return };
+        self.separators.set(Some(ours.clone()));
         let mut theirs = reader.separators.borrow_mut();
         if !theirs.as_ref().is_some_and(|theirs| Rc::ptr_eq(theirs, &ours)) {
             reader.looked_through.set(0);
@@ -217,80 +232,14 @@ impl Read {
         Ok(Step::Return(result))
     }
 
-    /// As asyncio's `_wait_for_data`.
-    fn wait(this: &Ref<Self>, reader: &Ref<Reader>, want: Want) -> Res<Step> {
-        if reader.waiter.is_set() {
-            return Err(this.somebody_else_waits());
-        }
-        if reader.eof.get() {
-            let error = crate::task::builtin("AssertionError")?;
-            return Err(Raised::new(&error, "_wait_for_data after EOF"));
-        }
-        if reader.paused.get() {
-            reader.resume()?;
-        }
-        reader.want.set(want);
-        reader.wait.set(reader.wait.get().wrapping_add(1));
-        this.wait.set(reader.wait.get());
-        this.track();
-        if let Some(loop_) = reader.loop_.get_native()
-            && !loop_.waiting_replaced.get()
-        {
-            let future = Ref::<Future>::create(&loop_)?;
-            reader.waiter.set_native(future.clone());
-            this.future.set_native(future.clone());
-            this.state.set(State::Waiting);
-            return Future::poll(&future);
-        }
-        let names = names::get();
-        let future = reader.loop_.get_or_none().method0(&names.create_future)?;
-        reader.waiter.set(future.clone());
-        this.future.set(future.clone());
-        this.state.set(State::Waiting);
-        future.set_attr(&names.asyncio_future_blocking, &Obj::bool(true))?;
-        Ok(Step::Yield(future))
-    }
-
-    #[cold]
-    fn somebody_else_waits(&self) -> Raised {
-        let name = match (self.call, self.argument.get()) {
-            (Call::Data, Some(name)) => value::str_of(&name).and_then(|name| value::text(&name)),
-            _ => Ok(self.call.waits_as().to_owned()),
-        };
-        match name {
-            Ok(name) => Raised::runtime_error(&format!(
-                "{name}() called while another coroutine is already waiting for incoming data"
-            )),
-            Err(raised) => raised,
-        }
-    }
-
     /// Woken: takes what was cut out for it, or goes for another round.
-    fn resume(this: &Ref<Self>, reader: &Ref<Reader>) -> Res<Step> {
-        match this.future.get_native() {
-            Some(future) => {
-                if !future.is_done() {
-                    this.leave(reader);
-                    return Err(Raised::runtime_error("await wasn't used with future"));
-                }
-                this.leave(reader);
-                future.outcome()?;
-            }
-            None => {
-                let future = this.future.get_or_none();
-                if !future.method0(&names::get().done)?.is_true()? {
-                    this.leave(reader);
-                    return Err(Raised::runtime_error("await wasn't used with future"));
-                }
-                this.leave(reader);
-                future.method0(&names::get().result)?;
-            }
-        }
+    #[inline]
+    pub(super) fn resume(this: &Ref<Self>, reader: Ref<Reader>) -> Res<Step> {
         if this.call == Call::Data {
             return Ok(Step::Return(Obj::none()));
         }
         if this.wait.get() == reader.wait.get()
-            && !this.could_have_more(reader)
+            && !this.could_have_more(&reader)
             && let Some(ready) = reader.ready.take()
         {
             reader.resume_if_low()?;
@@ -308,20 +257,12 @@ impl Read {
         }
     }
 
-    /// Waits no more; another's wait is none of our business.
-    fn leave(&self, reader: &Reader) {
-        if let Some(future) = self.future.take()
-            && reader.waiter.is(&future)
-        {
-            drop(reader.waiter.take());
-        }
-    }
-
-    /// Thrown into or closed.
-    fn abandon(&self) {
-        let waited = self.state.replace(State::Spent) == State::Waiting;
-        if waited && let Some(reader) = self.reader.get() {
-            self.leave(&reader);
+    /// It has returned: it holds nothing any more, and may be used again once nobody holds it.
+    #[inline]
+    fn retire(this: &Ref<Self>) {
+        drop(this.separators.take());
+        if !(this.reader.is_set() || this.argument.is_set() || this.waits_with.is_set()) {
+            this.clone().rest();
         }
     }
 }
@@ -329,17 +270,20 @@ impl Read {
 impl Awaitable for Read {
     #[inline]
     fn poll(this: &Ref<Self>) -> Res<Step> {
-        let state = this.state.get();
-        if state == State::Spent {
-            return Err(coroutine::reused());
-        }
-        let Some(reader) = this.reader.get() else { return Ok(Step::Return(Obj::none())) };
         // Unless it waits, now or again.
-        this.state.set(State::Spent);
-        match state {
-            State::New => Self::begin(this, &reader),
-            _ => Self::resume(this, &reader),
+        let state = this.state.replace(State::Spent);
+        let result = match state {
+            State::New => match this.reader.take() {
+                Some(reader) => Self::begin(this, reader),
+                None => Ok(Step::Return(Obj::none())),
+            },
+            State::Spent => return Err(coroutine::reused()),
+            _ => Self::waited(this, state),
+        };
+        if let Ok(Step::Return(_)) = &result {
+            Self::retire(this);
         }
+        result
     }
 }
 
@@ -354,7 +298,7 @@ impl Coroutine for Read {
     }
 
     fn awaited(&self) -> Option<Obj> {
-        self.future.get()
+        if self.state.get() == State::Delegated { self.waits_with.get() } else { None }
     }
 
     fn is_spent(&self) -> bool {
@@ -367,5 +311,19 @@ pub(crate) fn build() -> Res<Obj> {
         c"rulip._rulip.StreamRead",
         c"What a StreamReader's read methods return: a coroutine.",
     ))
+    .methods([
+        fast(c"cancel", c"Cancel the wait.", |this: &Ref<Read>, args: &Args<'_>| {
+            Ok(Obj::bool(Read::cancel(this, cancel_message(args)?)?))
+        }),
+        noargs(c"done", c"Return True if the wait is over.", |this: &Ref<Read>| {
+            Ok(Obj::bool(!this.is_waiting()))
+        }),
+        noargs(c"cancelled", c"Return True if the wait was cancelled.", |this: &Ref<Read>| {
+            Ok(Obj::bool(this.state.get() == State::Cancelled))
+        }),
+    ])
+    .attributes(as_a_future(|this: &Ref<Read>| {
+        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
+    }))
     .build(Read::type_cell())
 }

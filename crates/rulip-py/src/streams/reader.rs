@@ -1,9 +1,9 @@
 //! The reader: what it holds, how bytes, the end and errors get in, and whom that wakes.
 //!
-//! | `waiter` | `want` | `ready` | who |
+//! | `waiting`, `waiter` | `want` | `ready` | who |
 //! |---|---|---|---|
 //! | none | - | none | nobody waits |
-//! | a future | what must be there before it is done | none | a read waits |
+//! | a read, or a future | what must be there before it is woken | none | a read waits |
 //! | none | - | cut out for the last one that waited | it was woken, and comes for it next turn |
 //!
 //! A waiting read is woken when it can go on, not with every chunk; what it asked for is cut out
@@ -17,9 +17,10 @@ use std::ffi::{CStr, c_int};
 use std::rc::Rc;
 
 use super::buffer::Buffer;
+use super::read::Read;
 use super::scan::Separators;
 use super::slots::public_reader;
-use crate::ffi::native::{Native, TypeCell};
+use crate::ffi::native::{Native, TypeCell, Unowned};
 use crate::ffi::slot::Visit;
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, bytearray, bytes, value};
 use crate::future::Future;
@@ -69,7 +70,10 @@ pub(crate) struct Reader {
     pub(super) ready: Slot,
     /// Numbers the waits: `ready` is for the last one.
     pub(super) wait: Cell<u32>,
-    pub(super) waiter: EitherSlot<Future>,
+    /// The read that waits natively; it takes itself out before it is gone.
+    pub(super) waiting: Cell<Option<Unowned<Read>>>,
+    /// Or the future that is waited for.
+    pub(super) waiter: Slot,
     pub(super) want: Cell<Want>,
     /// What `Want::Separator` looks for, and how far it has looked.
     pub(super) separators: RefCell<Option<Rc<Separators>>>,
@@ -122,7 +126,8 @@ impl Reader {
             shared: Slot::empty(),
             ready: Slot::empty(),
             wait: Cell::new(0),
-            waiter: EitherSlot::empty(),
+            waiting: Cell::new(None),
+            waiter: Slot::empty(),
             want: Cell::new(Want::News),
             separators: RefCell::new(None),
             looked_through: Cell::new(0),
@@ -237,19 +242,48 @@ impl Ref<Reader> {
                 return Ok(());
             }
             self.wake()?;
-        } else if self.waiter.is_set() {
+        } else if self.has_waiter() {
             self.wake()?;
         }
         self.restrain()
     }
 
-    /// A future stands there that nobody has cancelled.
+    /// Somebody waits whom nobody has cancelled.
     #[inline]
     fn is_waited_for(&self) -> bool {
-        match self.waiter.get_native() {
-            Some(waiter) => !waiter.is_done(),
-            None => self.waiter.is_set(),
+        if let Some(read) = self.waiting_read() {
+            return read.is_waiting();
         }
+        match self.waiter.get() {
+            Some(waiter) => Ref::<Future>::exact(&waiter).is_none_or(|waiter| !waiter.is_done()),
+            None => false,
+        }
+    }
+
+    #[inline]
+    fn waiting_read(&self) -> Option<Ref<Read>> {
+        self.waiting.get()?.upgrade()
+    }
+
+    /// `_waiter is not None`
+    #[inline]
+    pub(super) fn has_waiter(&self) -> bool {
+        self.waiting.get().is_some() || self.waiter.is_set()
+    }
+
+    /// `_waiter`: a future, even where a read waits without one.
+    pub(super) fn waiter_obj(&self) -> Res<Obj> {
+        if let Some(read) = self.waiting_read() {
+            Read::into_future(&read)?;
+        }
+        Ok(self.waiter.get_or_none())
+    }
+
+    /// `_waiter = future`: a read that waits goes on to wait for what it had.
+    pub(super) fn set_waiter(&self, waiter: Option<&Obj>) {
+        self.want.set(Want::News);
+        self.waiting.set(None);
+        self.waiter.set(waiter.filter(|waiter| !waiter.is_none()).cloned());
     }
 
     /// Whether the next chunk belongs behind what is here: received in place, it need not be moved.
@@ -258,16 +292,21 @@ impl Ref<Reader> {
     }
 
     /// `_wakeup_waiter()`.
+    #[inline]
     pub(super) fn wake(&self) -> Res<()> {
         self.want.set(Want::News);
-        if let Some(waiter) = self.waiter.get_native() {
-            drop(self.waiter.take());
-            if waiter.is_done() {
-                return Ok(());
-            }
-            return waiter.set_result(Obj::none());
+        if let Some(read) = self.waiting_read() {
+            self.waiting.set(None);
+            return Read::wake(&read);
         }
+        if self.waiter.is_set() { self.wake_future() } else { Ok(()) }
+    }
+
+    fn wake_future(&self) -> Res<()> {
         let Some(waiter) = self.waiter.take() else { return Ok(()) };
+        if let Some(future) = Ref::<Future>::exact(&waiter) {
+            return if future.is_done() { Ok(()) } else { future.set_result(Obj::none()) };
+        }
         if !waiter.method0(&value::interned(c"cancelled")?)?.is_true()? {
             waiter.method1(&names::get().set_result, &Obj::none())?;
         }
@@ -284,6 +323,9 @@ impl Ref<Reader> {
     pub(super) fn set_exception(&self, exc: &Obj) -> Res<()> {
         self.exception.set(Some(exc.clone()));
         self.want.set(Want::News);
+        if let Some(read) = self.waiting_read() {
+            Read::into_future(&read)?;
+        }
         let Some(waiter) = self.waiter.take() else { return Ok(()) };
         if !waiter.method0(&value::interned(c"cancelled")?)?.is_true()? {
             waiter.method1(&names::get().set_exception, exc)?;

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::ffi as c;
 
 use super::read::{Call, Read};
-use super::reader::{DEFAULT_LIMIT, Reader, Want};
+use super::reader::{DEFAULT_LIMIT, Reader};
 use super::stock;
 use super::writer::Writer;
 use crate::ffi::arguments::{Args, bind_init};
@@ -164,10 +164,10 @@ pub(crate) fn build() -> Res<Obj> {
         property(
             c"_waiter",
             c"The future of whoever waits, or None.",
-            |this: &This| Ok(this.waiter.get_or_none()),
+            |this: &This| this.waiter_obj(),
             |this: &This, value| {
-                this.want.set(Want::News);
-                store(&this.waiter, value)
+                this.set_waiter(value);
+                Ok(())
             },
         ),
         property(

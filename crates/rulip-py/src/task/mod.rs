@@ -39,6 +39,8 @@ use crate::imports;
 use crate::loop_state::{self, LoopState};
 use crate::names;
 use crate::shield::Shield;
+use crate::streams::drain::Drain;
+use crate::streams::read::Read;
 use crate::task::sleep::Sleep;
 use crate::task::waiter::Waiter;
 use crate::timeouts::wait_for::WaitFor;
@@ -294,6 +296,30 @@ impl Task {
         }
     }
 
+    /// `_fut_waiter`: what it awaits, and a future where that is a read.
+    fn awaited(&self) -> Res<Option<Obj>> {
+        let Some(waiter) = self.waiter.get() else { return Ok(None) };
+        if let Some(read) = Ref::<Read>::exact(&waiter) {
+            Read::into_future(read)?;
+            return Ok(self.waiter.get());
+        }
+        Ok(Some(waiter))
+    }
+
+    #[inline]
+    pub(crate) fn waits_for(&self, wait: &Obj) -> bool {
+        self.waiter.is(wait)
+    }
+
+    /// Waits for something else that stands for the same from now on; false where it does not wait for it.
+    pub(crate) fn waits_for_instead(&self, wait: &Obj, other: &Obj) -> bool {
+        let waits = self.waiter.is(wait);
+        if waits {
+            self.waiter.set(Some(other.clone()));
+        }
+        waits
+    }
+
     pub(crate) fn set_log_destroy_pending(&self, log: bool) {
         self.log_destroy_pending.set(log);
     }
@@ -384,11 +410,24 @@ fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
     if let Some(waiter) = Ref::<Waiter>::exact(waiter) {
         return waiter.cancel(message);
     }
+    if let Some(read) = Ref::<Read>::exact(waiter) {
+        return Read::cancel(read, message);
+    }
     let names = names::get();
     waiter.method_kw(&names.cancel, &[], &names.msg, &message.unwrap_or_else(Obj::none))?.is_true()
 }
 
 impl Ref<Task> {
+    /// What it may wait for is over: it goes on, if that is what it waits for.
+    #[inline]
+    pub(crate) fn woken_by(&self, wait: &Obj) -> Res<()> {
+        if self.waits_for(wait) {
+            step::again(self, self.future.native_loop().as_ref())
+        } else {
+            Ok(())
+        }
+    }
+
     pub(crate) fn future_ref(&self) -> &Ref<Future> {
         self.parent()
     }
@@ -417,6 +456,8 @@ pub(crate) fn is_plain_coroutine(obj: &Obj) -> bool {
         || Ref::<WaitFor>::exact(obj).is_some()
         || Ref::<Waiter>::exact(obj).is_some()
         || Ref::<Wait>::exact(obj).is_some()
+        || Ref::<Read>::exact(obj).is_some()
+        || Ref::<Drain>::exact(obj).is_some()
 }
 
 /// `a coroutine was expected, got ...`

@@ -84,7 +84,9 @@ pub(crate) fn build() -> Res<Obj> {
         getter(c"__class__", c"asyncio.Task", |this: &Ref<Task>| class_of(this, &imports::get().task_class)),
         getter(c"_coro", c"The coroutine.", |this: &Ref<Task>| Ok(this.coro.get_or_none())),
         getter(c"_context", c"The context.", |this: &Ref<Task>| Ok(this.context())),
-        getter(c"_fut_waiter", c"What the task awaits.", |this: &Ref<Task>| Ok(this.waiter.get_or_none())),
+        getter(c"_fut_waiter", c"What the task awaits.", |this: &Ref<Task>| {
+            Ok(this.awaited()?.unwrap_or_else(Obj::none))
+        }),
         getter(c"_must_cancel", c"Whether it is cancelled at its next step.", |this: &Ref<Task>| {
             Ok(Obj::bool(this.must_cancel.get()))
         }),

@@ -16,6 +16,7 @@ use crate::ffi::send::{self, Step};
 use crate::ffi::{Obj, Raised, Ref, Res};
 use crate::future::{Future, State, slots::storable};
 use crate::loop_state::{Job, LoopState};
+use crate::streams::read::Read;
 use crate::{failpoints, imports, names};
 
 /// How a step finds the task's context.
@@ -76,6 +77,9 @@ fn error_of(waiter: &Obj) -> Res<Option<Obj>> {
     }
     if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
         return sleep.cancelled_error();
+    }
+    if let Some(read) = Ref::<Read>::exact(waiter) {
+        return read.cancelled_error();
     }
     let Some(future) = super::native_future(waiter) else { return Ok(None) };
     match future.state() {
@@ -230,6 +234,9 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
         task.waiter.set(Some(yielded));
         return cancel_if_asked(task);
     }
+    if let Some(read) = Ref::<Read>::exact(&yielded) {
+        return wait_for_read(task, loop_, read);
+    }
     if let Some(other) = Ref::<Task>::exact(&yielded) {
         if other.as_obj().is(task.as_obj()) {
             return awaits_itself(task);
@@ -239,6 +246,23 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
     match super::native_future(&yielded) {
         Some(future) => wait_for_native(task, loop_, future),
         None => wait_for_foreign(task, &yielded),
+    }
+}
+
+#[inline]
+fn wait_for_read(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, read: &Ref<Read>) -> Res<()> {
+    if read.holds(task) {
+        let is_over = !read.is_waiting();
+        task.waiter.set(Some(read.to_obj()));
+        if is_over {
+            // Between the yield and now.
+            again(task, loop_)?;
+        }
+        return cancel_if_asked(task);
+    }
+    match Read::into_future(read)? {
+        Some(future) => wait_for_native(task, loop_, &future),
+        None => wait_for_foreign(task, read.as_obj()),
     }
 }
 
