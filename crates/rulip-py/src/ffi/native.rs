@@ -11,6 +11,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi as c;
@@ -363,18 +364,20 @@ pub(crate) fn class_of<T: Native>(this: &Ref<T>, stands_for: &Obj) -> Res<Obj> {
 
 /// A pointer to a live native object that does not own it: the owner removes it (`unlink`) before
 /// the object dies.
-pub(crate) struct Unowned<T: Native>(*mut c::PyObject, PhantomData<T>);
+pub(crate) struct Unowned<T: Native>(NonNull<c::PyObject>, PhantomData<T>);
 
 impl<T: Native> Unowned<T> {
     #[inline]
     pub(crate) fn of(obj: &Ref<T>) -> Self {
-        Self(obj.0.as_ptr(), PhantomData)
+        // SAFETY: the address of a live object.
+        Self(unsafe { NonNull::new_unchecked(obj.0.as_ptr()) }, PhantomData)
     }
 
     /// Whether it is the object with this body.
     #[inline]
     pub(crate) fn is(&self, body: &T) -> bool {
-        self.0.addr() + std::mem::offset_of!(Instance<T>, body) == std::ptr::from_ref(body).addr()
+        self.0.as_ptr().addr() + std::mem::offset_of!(Instance<T>, body)
+            == std::ptr::from_ref(body).addr()
     }
 
     /// A new reference, unless the object is being torn down.
@@ -383,10 +386,10 @@ impl<T: Native> Unowned<T> {
         // SAFETY: `unlink` runs before the memory goes, so the head can be read; a count of
         // zero means that the deallocation has begun.
         unsafe {
-            if c::Py_REFCNT(self.0) <= 0 {
+            if c::Py_REFCNT(self.0.as_ptr()) <= 0 {
                 return None;
             }
-            Some(Ref(Obj::from_borrowed(self.0), PhantomData))
+            Some(Ref(Obj::from_borrowed(self.0.as_ptr()), PhantomData))
         }
     }
 }

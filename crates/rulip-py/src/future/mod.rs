@@ -57,22 +57,22 @@ struct Details {
     declared_waiters: Option<Obj>,
 }
 
-/// The body of `_rulip.Future`.
+/// The body of `_rulip.Future`; what a task's step asks stands at the front.
 #[repr(C)]
 pub(crate) struct Future {
     loop_: EitherSlot<LoopState>,
-    result: Slot,
-    /// The first callback, and only then the others: most futures have one.
-    first: Cell<Option<Callback>>,
-    rest: Cell<Option<Others>>,
-    details: Rare<Details>,
-    dict: Cell<*mut c::PyObject>,
-    weakrefs: Cell<*mut c::PyObject>,
     state: Cell<State>,
     /// `_asyncio_future_blocking`: it was yielded by an `await`, not by a stray `yield`.
     blocking: Cell<bool>,
     /// It holds an exception that nobody has looked at.
     log_traceback: Cell<bool>,
+    details: Rare<Details>,
+    result: Slot,
+    /// The first callback, and only then the others: most futures have one.
+    first: Cell<Option<Callback>>,
+    rest: Cell<Option<Others>>,
+    dict: Cell<*mut c::PyObject>,
+    weakrefs: Cell<*mut c::PyObject>,
 }
 
 static TYPE: TypeCell = TypeCell::new();

@@ -28,11 +28,18 @@ use crate::names;
 /// A subclass that has its own idea of one of these is called by name.
 const COLLABORATING: [&CStr; 3] = [c"data_received", c"_drain_helper", c"_stream_reader"];
 
-/// The body of `_rulip.StreamReaderProtocol`.
+/// The body of `_rulip.StreamReaderProtocol`; what every message needs comes first.
+#[repr(C)]
 pub(crate) struct StreamProtocol {
-    loop_: EitherSlot<LoopState>,
     /// A weak reference to the reader.
     reader: Slot,
+    pub(super) paused: Cell<bool>,
+    pub(super) connection_lost: Cell<bool>,
+    /// A subclass or a patch has replaced methods.
+    by_name: Cell<bool>,
+    reject_connection: Cell<bool>,
+    over_ssl: Cell<bool>,
+    loop_: EitherSlot<LoopState>,
     strong_reader: Slot,
     source_traceback: Slot,
     callback: Slot,
@@ -43,12 +50,6 @@ pub(crate) struct StreamProtocol {
     closed: EitherSlot<Future>,
     /// A deque, made when somebody must wait.
     drain_waiters: Slot,
-    reject_connection: Cell<bool>,
-    over_ssl: Cell<bool>,
-    pub(super) paused: Cell<bool>,
-    pub(super) connection_lost: Cell<bool>,
-    /// A subclass or a patch has replaced methods.
-    by_name: Cell<bool>,
 }
 
 static TYPE: TypeCell = TypeCell::new();

@@ -60,14 +60,13 @@ pub(super) enum Want {
     End,
 }
 
-/// The body of `_rulip.StreamReader`.
+/// The body of `_rulip.StreamReader`; what every message needs comes first.
+#[repr(C)]
 pub(crate) struct Reader {
-    pub(super) loop_: EitherSlot<LoopState>,
-    pub(super) transport: EitherSlot<StreamTransport>,
-    pub(super) buffer: RefCell<Buffer>,
-    /// The bytearray that somebody got for `_buffer`: while they hold it, it is the truth.
-    shared: Slot,
-    pub(super) ready: Slot,
+    pub(super) eof: Cell<bool>,
+    pub(super) paused: Cell<bool>,
+    /// A subclass or a patch has replaced methods: asyncio's own bodies run.
+    pub(super) by_name: Cell<bool>,
     /// Numbers the waits: `ready` is for the last one.
     pub(super) wait: Cell<u32>,
     /// The read that waits natively; it takes itself out before it is gone.
@@ -75,18 +74,20 @@ pub(crate) struct Reader {
     /// Or the future that is waited for.
     pub(super) waiter: Slot,
     pub(super) want: Cell<Want>,
+    pub(super) ready: Slot,
+    /// The bytearray that somebody got for `_buffer`: while they hold it, it is the truth.
+    shared: Slot,
+    pub(super) buffer: RefCell<Buffer>,
+    pub(super) transport: EitherSlot<StreamTransport>,
+    pub(super) limit: Cell<usize>,
+    pub(super) exception: Slot,
+    pub(super) loop_: EitherSlot<LoopState>,
     /// What `Want::Separator` looks for, and how far it has looked.
     pub(super) separators: RefCell<Option<Rc<Separators>>>,
     pub(super) looked_through: Cell<usize>,
-    pub(super) exception: Slot,
     pub(super) source_traceback: Slot,
     /// As given; `None` is the default.
     pub(super) limit_given: Slot,
-    pub(super) limit: Cell<usize>,
-    pub(super) eof: Cell<bool>,
-    pub(super) paused: Cell<bool>,
-    /// A subclass or a patch has replaced methods: asyncio's own bodies run.
-    pub(super) by_name: Cell<bool>,
 }
 
 static TYPE: TypeCell = TypeCell::new();

@@ -60,6 +60,9 @@ pub(crate) struct Task {
     context: Slot,
     /// What it awaits.
     waiter: Slot,
+    must_cancel: Cell<bool>,
+    log_destroy_pending: Cell<bool>,
+    initialised: Cell<bool>,
     /// The name, or the number of which one is made when asked for.
     name: NumberOrObj,
     cancel_requests: Cell<u32>,
@@ -67,9 +70,6 @@ pub(crate) struct Task {
     slot: Cell<u32>,
     /// Where it stands in its task group, if it is in one.
     member: Cell<u32>,
-    must_cancel: Cell<bool>,
-    log_destroy_pending: Cell<bool>,
-    initialised: Cell<bool>,
 }
 
 static TYPE: TypeCell = TypeCell::new();
