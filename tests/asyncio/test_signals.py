@@ -40,8 +40,9 @@ var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset"
 
 @pytest.fixture(autouse=True)
 def handlers_are_put_back() -> Iterator[None]:
-    # A shell that starts a command in the background has it ignore Ctrl-C.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell that starts a command in the background has it ignore Ctrl-C, nohup SIGHUP.
+    inherited = {number: signal.signal(number, signal.SIG_DFL) for number in USED}
+    inherited[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {number: signal.getsignal(number) for number in (*USED, signal.SIGINT)}
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)
@@ -50,7 +51,8 @@ def handlers_are_put_back() -> Iterator[None]:
     assert after == before
     left = signal.set_wakeup_fd(wakeup)
     assert left == wakeup
-    signal.signal(signal.SIGINT, inherited)
+    for number, handler in inherited.items():
+        signal.signal(number, handler)
 
 
 # Handlers on the loop
