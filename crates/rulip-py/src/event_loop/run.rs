@@ -196,7 +196,7 @@ fn settle(this: &This, panic: Raised) -> Res<()> {
     match this.at_risk.take() {
         AtRisk::Nobody => Err(panic),
         AtRisk::Step(slot) => match registry::at(this, slot) {
-            Some(task) => step::broke(&task, this, panic),
+            Some(task) => step::fail(&task, Some(this), panic),
             None => Err(panic),
         },
         AtRisk::Readiness(token) => {
@@ -239,6 +239,7 @@ fn run_task(this: &This, task: &Ref<Task>, watch: &mut SlowJobs) -> Res<()> {
     watch.lap(this, result, || Some(task.to_obj()))
 }
 
+/// The rest of them; the first two arms never come here.
 #[inline(never)]
 fn run_any(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
     match job {

@@ -23,15 +23,12 @@ use super::reader::{Reader, Want};
 use super::reading::Round;
 use super::scan::Separators;
 use crate::coroutine::{self, Coroutine};
-use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, noargs};
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::future::slots::cancel_message;
-use crate::task::{Task, as_a_future};
+use crate::task::{PassesForFuture, Task, as_a_future};
 
 /// Which method was called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -306,24 +303,28 @@ impl Coroutine for Read {
     }
 }
 
+impl PassesForFuture for Read {
+    fn cancel_wait(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
+        Self::cancel(this, message)
+    }
+
+    fn is_over(this: &Ref<Self>) -> Res<bool> {
+        Ok(!this.is_waiting())
+    }
+
+    fn was_cancelled(this: &Ref<Self>) -> Res<bool> {
+        Ok(this.state.get() == State::Cancelled)
+    }
+
+    fn has_task(this: &Ref<Self>) -> bool {
+        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    coroutine::faced::<Read>(TypeSpec::new::<Read>(
+    as_a_future::<Read>(coroutine::faced::<Read>(TypeSpec::new::<Read>(
         c"rulip._rulip.StreamRead",
         c"What a StreamReader's read methods return: a coroutine.",
-    ))
-    .methods([
-        fast(c"cancel", c"Cancel the wait.", |this: &Ref<Read>, args: &Args<'_>| {
-            Ok(Obj::bool(Read::cancel(this, cancel_message(args)?)?))
-        }),
-        noargs(c"done", c"Return True if the wait is over.", |this: &Ref<Read>| {
-            Ok(Obj::bool(!this.is_waiting()))
-        }),
-        noargs(c"cancelled", c"Return True if the wait was cancelled.", |this: &Ref<Read>| {
-            Ok(Obj::bool(this.state.get() == State::Cancelled))
-        }),
-    ])
-    .attributes(as_a_future(|this: &Ref<Read>| {
-        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
-    }))
+    )))
     .build(Read::type_cell())
 }

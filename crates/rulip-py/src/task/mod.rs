@@ -22,7 +22,7 @@ pub(crate) mod slots;
 pub(crate) mod step;
 pub(crate) mod waiter;
 
-pub(crate) use awaited_looks::as_a_future;
+pub(crate) use awaited_looks::{PassesForFuture, as_a_future};
 
 use std::cell::Cell;
 use std::ffi::c_int;

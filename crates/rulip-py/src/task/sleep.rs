@@ -19,14 +19,13 @@ use std::ffi::{CStr, c_int};
 
 use rulip_engine::{Deadline, TimerKey};
 
-use super::{Task, as_a_future, registry};
+use super::{PassesForFuture, Task, as_a_future, registry};
 use crate::coroutine::{self, Coroutine};
 use crate::ffi::arguments::Args;
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, noargs};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
@@ -315,24 +314,28 @@ impl Coroutine for Sleep {
     }
 }
 
+impl PassesForFuture for Sleep {
+    fn cancel_wait(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
+        Ok(this.cancel(message))
+    }
+
+    fn is_over(this: &Ref<Self>) -> Res<bool> {
+        Ok(!this.is_waiting())
+    }
+
+    fn was_cancelled(this: &Ref<Self>) -> Res<bool> {
+        Ok(this.state.get() == State::Cancelled)
+    }
+
+    fn has_task(this: &Ref<Self>) -> bool {
+        matches!(this.state.get(), State::Waiting | State::Elapsed | State::Cancelled)
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    coroutine::faced::<Sleep>(TypeSpec::new::<Sleep>(
+    as_a_future::<Sleep>(coroutine::faced::<Sleep>(TypeSpec::new::<Sleep>(
         c"rulip._rulip.Sleep",
         c"What sleep() returns: a coroutine.",
-    ))
-    .methods([
-        fast(c"cancel", c"Cancel the wait.", |this: &Ref<Sleep>, args: &Args<'_>| {
-            Ok(Obj::bool(this.cancel(crate::future::slots::cancel_message(args)?)))
-        }),
-        noargs(c"done", c"Return True if the wait is over.", |this: &Ref<Sleep>| {
-            Ok(Obj::bool(!this.is_waiting()))
-        }),
-        noargs(c"cancelled", c"Return True if the wait was cancelled.", |this: &Ref<Sleep>| {
-            Ok(Obj::bool(this.state.get() == State::Cancelled))
-        }),
-    ])
-    .attributes(as_a_future(|this: &Ref<Sleep>| {
-        matches!(this.state.get(), State::Waiting | State::Elapsed | State::Cancelled)
-    }))
+    )))
     .build(Sleep::type_cell())
 }

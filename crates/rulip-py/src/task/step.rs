@@ -182,12 +182,6 @@ fn conclude(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, result: Res<Step>)
     }
 }
 
-/// A step that panicked: the task ends with what the panic became.
-#[cold]
-pub(crate) fn broke(task: &Ref<Task>, loop_: &Ref<LoopState>, raised: Raised) -> Res<()> {
-    fail(task, Some(loop_), raised)
-}
-
 /// Takes a finished task out of the registry.
 #[inline]
 fn done(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) {
@@ -196,7 +190,8 @@ fn done(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) {
     }
 }
 
-fn fail(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, raised: Raised) -> Res<()> {
+/// The task ends with what its coroutine raised, or with what a panic of its step became.
+pub(crate) fn fail(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, raised: Raised) -> Res<()> {
     done(task, loop_);
     if raised.matches(&imports::get().cancelled_error) {
         let error = raised.take();

@@ -516,21 +516,20 @@ impl Ref<Waiter> {
     /// The long way.
     #[inline(never)]
     fn go(&self) -> Res<Step> {
-        let this = self;
-        match this.state.get() {
-            State::New => this.advance(Resumed::Started),
+        match self.state.get() {
+            State::New => self.advance(Resumed::Started),
             State::Woken => {
-                drop(this.task.take());
-                this.advance(Resumed::Woken)
+                drop(self.task.take());
+                self.advance(Resumed::Woken)
             }
-            State::Cancelled => match this.cancelled_error()? {
-                Some(error) => this.throw(error),
+            State::Cancelled => match self.cancelled_error()? {
+                Some(error) => self.throw(error),
                 None => Ok(Step::Return(Obj::none())),
             },
-            State::Delegated => this.resume_delegated(),
+            State::Delegated => self.resume_delegated(),
             State::Nested => {
-                let awaited = this.drive();
-                this.go_on(awaited)
+                let awaited = self.drive();
+                self.go_on(awaited)
             }
             State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),
             State::Running => Err(coroutine::busy()),

@@ -5,14 +5,12 @@ use std::ffi::CStr;
 
 use super::{Operation, Owner, State, Waiter};
 use crate::coroutine::{self, Coroutine};
-use crate::ffi::arguments::Args;
 use crate::ffi::native::Native;
 use crate::ffi::send::Step;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::trampoline::{fast, noargs, onearg, unary};
+use crate::ffi::trampoline::{onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
-use crate::future::slots::cancel_message;
-use crate::task::as_a_future;
+use crate::task::{PassesForFuture, as_a_future};
 
 /// A coroutine of an operation that has not begun.
 #[inline(always)]
@@ -89,11 +87,29 @@ impl Coroutine for Waiter {
     }
 }
 
+impl PassesForFuture for Waiter {
+    fn cancel_wait(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
+        this.cancel(message)
+    }
+
+    fn is_over(this: &Ref<Self>) -> Res<bool> {
+        this.is_done()
+    }
+
+    fn was_cancelled(this: &Ref<Self>) -> Res<bool> {
+        this.is_cancelled()
+    }
+
+    fn has_task(this: &Ref<Self>) -> bool {
+        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
+    }
+}
+
 pub(crate) fn build() -> Res<Obj> {
-    coroutine::faced::<Waiter>(TypeSpec::new::<Waiter>(
+    as_a_future::<Waiter>(coroutine::faced::<Waiter>(TypeSpec::new::<Waiter>(
         c"rulip._rulip.Waiter",
         c"What the methods of locks and queues return: a coroutine.",
-    ))
+    )))
     .slot(
         pyo3::ffi::Py_tp_repr,
         unary(|this: &Ref<Waiter>| {
@@ -105,23 +121,13 @@ pub(crate) fn build() -> Res<Obj> {
             value::str(&format!("<coroutine object {name} at {:p}>", this.as_obj().as_ptr()))
         }),
     )
-    .methods([
-        fast(c"cancel", c"Cancel the wait.", |this: &Ref<Waiter>, args: &Args<'_>| {
-            Ok(Obj::bool(this.cancel(cancel_message(args)?)?))
-        }),
-        noargs(c"done", c"Return True if the wait is over.", |this: &Ref<Waiter>| {
-            Ok(Obj::bool(this.is_done()?))
-        }),
-        noargs(c"cancelled", c"Return True if the wait was cancelled.", |this: &Ref<Waiter>| {
-            Ok(Obj::bool(this.is_cancelled()?))
-        }),
-        onearg(c"set_result", c"Wake it; the value is ignored.", |this: &Ref<Waiter>, _: &Obj| {
+    .methods([onearg(
+        c"set_result",
+        c"Wake it; the value is ignored.",
+        |this: &Ref<Waiter>, _: &Obj| {
             this.wake(Obj::none)?;
             Ok(Obj::none())
-        }),
-    ])
-    .attributes(as_a_future(|this: &Ref<Waiter>| {
-        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
-    }))
+        },
+    )])
     .build(Waiter::type_cell())
 }
