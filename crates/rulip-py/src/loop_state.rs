@@ -125,8 +125,8 @@ pub(crate) struct LoopState {
     pub(crate) stopping: Cell<bool>,
     /// Counts turns.
     pub(crate) turn: Cell<u32>,
-    /// Jobs are being run: what they write is flushed when they are done.
     pub(crate) at_risk: Cell<AtRisk>,
+    /// Jobs are being run: what they write is flushed when they are done.
     pub(crate) in_turn: Cell<bool>,
     pub(crate) closed: Cell<bool>,
     pub(crate) debug: Cell<bool>,

@@ -144,20 +144,16 @@ unsafe extern "C" fn bind(
         return given(meant.bind_genuine(&object));
     }
     if meant.with_arguments {
-        given(bound::<true>(meant, &object, call_with))
+        given(bound::<true>(meant, &object))
     } else {
-        given(bound::<false>(meant, &object, call_without))
+        given(bound::<false>(meant, &object))
     }
 }
 
 #[inline(always)]
-fn bound<const WITH_ARGUMENTS: bool>(
-    meant: &'static Meant,
-    object: &Obj,
-    called: c::vectorcallfunc,
-) -> Res<Obj> {
+fn bound<const WITH_ARGUMENTS: bool>(meant: &'static Meant, object: &Obj) -> Res<Obj> {
     let body = Bound::<WITH_ARGUMENTS> {
-        vectorcall: Cell::new(called),
+        vectorcall: Cell::new(call::<WITH_ARGUMENTS>),
         meant,
         object: Slot::new(Some(object.clone())),
         weakrefs: Cell::new(ptr::null_mut()),
@@ -170,8 +166,8 @@ fn given(made: Res<Obj>) -> *mut c::PyObject {
     made.map_or(ptr::null_mut(), Obj::into_ptr)
 }
 
-/// Calls a bound one that takes no arguments.
-unsafe extern "C" fn call_without(
+/// Calls a bound one.
+unsafe extern "C" fn call<const WITH_ARGUMENTS: bool>(
     bound: *mut c::PyObject,
     args: *const *mut c::PyObject,
     nargsf: usize,
@@ -179,31 +175,19 @@ unsafe extern "C" fn call_without(
 ) -> *mut c::PyObject {
     // SAFETY: the vectorcall contract; the caller's reference to what is bound keeps its object alive.
     unsafe {
-        let this = bound_at::<false>(bound);
+        let this = bound_at::<WITH_ARGUMENTS>(bound);
         let object = this.object.as_ptr();
-        if c::PyVectorcall_NARGS(nargsf) != 0 || !names.is_null() || object.is_null() {
-            return call_genuine::<Bound<false>>(bound, args, nargsf, names);
-        }
-        (this.meant.function.PyCFunction)(object, ptr::null_mut())
-    }
-}
-
-/// Calls a bound one that takes any arguments.
-unsafe extern "C" fn call_with(
-    bound: *mut c::PyObject,
-    args: *const *mut c::PyObject,
-    nargsf: usize,
-    names: *mut c::PyObject,
-) -> *mut c::PyObject {
-    // SAFETY: as in `call_without`.
-    unsafe {
-        let this = bound_at::<true>(bound);
-        let object = this.object.as_ptr();
-        if object.is_null() {
-            return call_genuine::<Bound<true>>(bound, args, nargsf, names);
-        }
         let nargs = c::PyVectorcall_NARGS(nargsf);
-        (this.meant.function.PyCFunctionFastWithKeywords)(object, args, nargs, names)
+        let unfit = !WITH_ARGUMENTS && (nargs != 0 || !names.is_null());
+        if unfit || object.is_null() {
+            return call_genuine::<Bound<WITH_ARGUMENTS>>(bound, args, nargsf, names);
+        }
+        let function = this.meant.function;
+        if WITH_ARGUMENTS {
+            (function.PyCFunctionFastWithKeywords)(object, args, nargs, names)
+        } else {
+            (function.PyCFunction)(object, ptr::null_mut())
+        }
     }
 }
 

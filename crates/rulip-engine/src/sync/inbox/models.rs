@@ -1,4 +1,4 @@
-//! Loom models of the inbox: every interleaving of a few threads.
+//! Tests, in builds for loom only: models of the inbox, every interleaving of a few threads.
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
