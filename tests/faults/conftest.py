@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,15 @@ def program_text(loop_name: str, body: str) -> str:
     return prologue + textwrap.dedent(body) + "\nprint('passed', flush=True)\n"
 
 
+def ended(
+    command: Sequence[str], patience: float = PATIENCE, **given: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, or for so many seconds."""
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=patience, check=False, **given
+    )
+
+
 def check(done: subprocess.CompletedProcess[str]) -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("passed\n", "", 0)
 
@@ -111,9 +121,7 @@ def inject(strace: str, loop_name: str) -> RunProgram:
         else:
             command.insert(2, "--seccomp-bpf")
         command += [sys.executable, "-c", program_text(loop_name, body)]
-        check(
-            subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        )
+        check(ended(command))
 
     return run
 
@@ -128,9 +136,7 @@ def count_calls(
         trace = tmp_path / "trace"
         command = [strace, "-f", "-qqq", "-o", str(trace), "-e", f"trace={call},{mark}"]
         command += [sys.executable, "-c", program_text(loop_name, body)]
-        check(
-            subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        )
+        check(ended(command))
         count = 0
         for line in trace.read_text().splitlines():
             if f"{mark}(" in line:
@@ -170,15 +176,7 @@ def on_false_clocks(loop_name: str, tmp_path: pathlib.Path) -> RunProgram:
         }
         if not monotonic:
             environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
-        check(
-            subprocess.run(
-                [sys.executable, "-c", program_text(loop_name, bend + textwrap.dedent(body))],
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-                env=environment,
-            )
-        )
+        text = program_text(loop_name, bend + textwrap.dedent(body))
+        check(ended([sys.executable, "-c", text], env=environment))
 
     return run

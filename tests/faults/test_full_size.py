@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import check, program_text
+from tests.faults.conftest import check, ended, program_text
 
 MINUTES = 600
 SOAK_SECONDS = int(os.environ.get("SOAK_SECONDS", "40"))
@@ -51,16 +50,8 @@ def play(loop_name: str) -> RunProgram:
     """`play(body)`: run the program; `preexec` runs in the child before it."""
 
     def play(body: str, preexec: Callable[[], None] | None = None) -> None:
-        check(
-            subprocess.run(
-                [sys.executable, "-c", program_text(loop_name, MEASURES + body)],
-                capture_output=True,
-                text=True,
-                timeout=MINUTES + SOAK_SECONDS,
-                check=False,
-                preexec_fn=preexec,
-            )
-        )
+        command = [sys.executable, "-c", program_text(loop_name, MEASURES + body)]
+        check(ended(command, MINUTES + SOAK_SECONDS, preexec_fn=preexec))
 
     return play
 

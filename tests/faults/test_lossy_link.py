@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import PATIENCE, check, program_text
+from tests.faults.conftest import PATIENCE, check, ended, program_text
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -110,9 +110,7 @@ def start(loop_name: str) -> Iterator[Start]:
 
     try:
         for name in names:
-            added = subprocess.run(
-                ["ip", "netns", "add", name], capture_output=True, text=True, check=False
-            )
+            added = ended(["ip", "netns", "add", name])
             if added.returncode:
                 pytest.skip(f"no network namespaces here: {added.stderr.strip()}")
         relay = popen(sys.executable, str(Path(__file__).with_name("lossy_link.py")), *names, "7")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import PATIENCE, program_text
+from tests.faults.conftest import ended, program_text
 
 import rulip
 
@@ -113,12 +113,8 @@ PROLOGUE = """
 @pytest.fixture
 def play(package: Path, loop_name: str) -> RunProgram:
     def play(body: str) -> None:
-        done = subprocess.run(
+        done = ended(
             [sys.executable, "-c", program_text(loop_name, PROLOGUE + body)],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
             env={**os.environ, "PYTHONPATH": str(package), "RUST_BACKTRACE": "0"},
         )
         assert (done.stdout, done.returncode) == ("passed\n", 0), done.stderr
