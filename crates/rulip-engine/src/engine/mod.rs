@@ -31,8 +31,12 @@ pub use turn::{Idle, Plan};
 
 use handle::Shared;
 
-/// Events taken per wait. More stay with the kernel, which hands them out round robin.
-const EVENTS_PER_WAIT: usize = 1024;
+/// Events taken per wait, at most and at least. More stay with the kernel, which hands them out round robin.
+const MOST_EVENTS: usize = 1024;
+/// What so many connections bring is still in the cache when the tasks that it wakes run.
+const LEAST_EVENTS: usize = 16;
+/// Where many jobs are ready, one event per so many: else the jobs would keep the events waiting.
+const JOBS_PER_EVENT: usize = 8;
 
 /// A readiness event on its way to its target.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -75,7 +79,7 @@ impl<J: From<Io>, T> Engine<J, T> {
             ready: RefCell::new(ReadyQueue::new()),
             timers: RefCell::new(Timers::new()),
             reactor: RefCell::new(Reactor::new()),
-            events: Cell::new(Events::with_capacity(EVENTS_PER_WAIT)),
+            events: Cell::new(Events::with_capacity(MOST_EVENTS)),
             doorbell_rang: Cell::new(false),
             incoming: Cell::new(Vec::new()),
             doorbell: Cell::new(None),

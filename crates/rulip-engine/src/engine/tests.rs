@@ -197,6 +197,42 @@ fn an_aborted_turn_keeps_its_jobs_and_its_events() {
 }
 
 #[test]
+fn a_turn_takes_few_events_or_as_many_as_its_jobs_warrant() {
+    const PIPES: usize = 2 * LEAST_EVENTS + 3;
+    let engine = engine();
+    let pipes: Vec<_> = (0..PIPES).map(|_| rustix::pipe::pipe().unwrap()).collect();
+    let mut tokens: Vec<_> = pipes
+        .iter()
+        .map(|(reader, _)| engine.register_edge(reader.as_fd(), "pipe").unwrap())
+        .collect();
+    let events = |engine: &TestEngine| {
+        let (_, jobs) = turn(engine, Idle::MustNotBlock);
+        jobs.into_iter().filter_map(|job| if let Job::Io(io) = job { Some(io.token) } else { None })
+    };
+    let ring = || {
+        for (_, writer) in &pipes {
+            assert_eq!(rustix::io::write(writer, b"x").unwrap(), 1);
+        }
+    };
+    ring();
+    let mut found = Vec::new();
+    for expected in [LEAST_EVENTS, LEAST_EVENTS, 3, 0] {
+        let before = found.len();
+        found.extend(events(&engine));
+        assert_eq!(found.len() - before, expected);
+    }
+    found.sort_by_key(|token| token.to_bits());
+    tokens.sort_by_key(|token| token.to_bits());
+    assert_eq!(found, tokens);
+
+    ring();
+    for number in 0..PIPES * JOBS_PER_EVENT {
+        engine.push(Number(number as i32));
+    }
+    assert_eq!(events(&engine).count(), PIPES);
+}
+
+#[test]
 fn an_event_of_an_ended_registration_is_dropped() {
     let engine = engine();
     let (reader, writer) = rustix::pipe::pipe().unwrap();

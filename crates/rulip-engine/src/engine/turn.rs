@@ -8,7 +8,7 @@
 //! Invariants: a foreign push between plan and wait ends the wait; a plan to block is always
 //! followed by [`Engine::wait`] or [`Engine::abandon`]; the hot paths do not allocate.
 
-use super::{Engine, Handle, Io};
+use super::{Engine, Handle, Io, JOBS_PER_EVENT, LEAST_EVENTS};
 use crate::error::Result;
 use crate::readiness::Token;
 use crate::sys::clock;
@@ -72,8 +72,12 @@ impl<J: From<Io>, T> Engine<J, T> {
         self.leave_parent()?;
         let mut events = self.events.replace(Events::placeholder());
         // An edge is told once: events of an aborted turn are delivered before new ones are asked.
-        let waited =
-            if events.is_empty() { self.poller.wait(&mut events, timeout) } else { Ok(()) };
+        let waited = if events.is_empty() {
+            events.limit((self.ready.borrow().len() / JOBS_PER_EVENT).max(LEAST_EVENTS));
+            self.poller.wait(&mut events, timeout)
+        } else {
+            Ok(())
+        };
         self.events.set(events);
         if matches!(plan, Plan::Block(_)) {
             self.shared.inbox.unpark();

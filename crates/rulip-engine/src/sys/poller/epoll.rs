@@ -12,7 +12,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::{DupFlags, Errno, dup3};
 
@@ -184,7 +183,14 @@ fn try_wait(
     events: &mut Events,
     timeout: Option<&Timespec>,
 ) -> std::result::Result<(), Errno> {
-    epoll::wait(fd, spare_capacity(&mut events.list), timeout).map(drop)
+    let most = events.most;
+    let count = {
+        let (found, _) = epoll::wait(fd, &mut events.list.spare_capacity_mut()[..most], timeout)?;
+        found.len()
+    };
+    // SAFETY: the list was empty, and the kernel has filled its first `count` places.
+    unsafe { events.list.set_len(count) };
+    Ok(())
 }
 
 fn try_wait_nanos(
@@ -196,8 +202,8 @@ fn try_wait_nanos(
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    let room = events.list.capacity().min(i32::MAX as usize);
-    // SAFETY: the list is empty, so `room` events fit at its start; `Event` has the kernel's
+    let room = events.most.min(i32::MAX as usize);
+    // SAFETY: the list is empty, so `room` events, at most its capacity, fit at its start; `Event` has the kernel's
     // layout of epoll_event and `Timespec` that of __kernel_timespec; both outlive the call.
     let count = unsafe {
         libc::syscall(
@@ -222,6 +228,8 @@ fn try_wait_nanos(
 /// A buffer the kernel writes events into.
 pub struct Events {
     list: Vec<epoll::Event>,
+    /// How many a wait may find: at most the list's capacity.
+    most: usize,
 }
 
 /// One event.
@@ -244,12 +252,19 @@ impl Event {
 impl Events {
     /// Room for `capacity` events per wait, at least one.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { list: Vec::with_capacity(capacity.max(1)) }
+        let capacity = capacity.max(1);
+        Self { list: Vec::with_capacity(capacity), most: capacity }
+    }
+
+    /// The next wait finds at most so many, of those that fit; the others stay with the kernel.
+    #[inline]
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.max(1).min(self.list.capacity());
     }
 
     /// No room at all: a placeholder while the buffer is elsewhere. Not fit for a wait.
     pub const fn placeholder() -> Self {
-        Self { list: Vec::new() }
+        Self { list: Vec::new(), most: 0 }
     }
 
     /// How many events the last wait found.
