@@ -412,6 +412,43 @@ def test_a_dialogue_of_many_small_messages(run, sockets):
         run(main())
 
 
+def test_messages_of_every_size(run, sockets):
+    """Around the sizes at which memory is used in another way; whole or not, alone or followed."""
+    sizes = [1, 100_000, 100_000, 16_383, 16_384, 300_000, 70_000, 20_000, 40_000, 40_000, 262_144]
+    chosen = random.Random(11)
+
+    async def main():
+        async with streams(sockets, limit=1 << 20) as (reader, _, peer):
+            read = {
+                "line": lambda _: reader.readline(),
+                "until": lambda _: reader.readuntil(b"\n"),
+                "exactly": lambda size: reader.readexactly(size),
+            }
+
+            async def send(data: bytes) -> None:
+                loop = asyncio.get_running_loop()
+                for start in range(0, len(data), piece := chosen.choice([30_000, len(data)])):
+                    await loop.sock_sendall(peer, data[start : start + piece])
+                    await turns(chosen.randrange(3))
+
+            for way in [*read, *read]:
+                kept = []
+                for size in sizes:
+                    message = chosen.randbytes(size - 1).replace(b"\n", b" ") + b"\n"
+                    follows = chosen.choice([b"", b"", b"and\n"])
+                    sending = asyncio.create_task(send(message + follows))
+                    got = await within(read[way](size))
+                    assert got == message
+                    if follows:
+                        assert await within(reader.readline()) == follows
+                    await sending
+                    kept.append((got, message))
+                # What was handed out is not touched by what came later.
+                assert all(got == message for got, message in kept)
+
+    run(main())
+
+
 def test_data_written_before_the_loop_turns_is_received(run, sockets):
     async def main():
         async with streams(sockets) as (_, writer, peer):

@@ -148,8 +148,9 @@ impl Reader {
         self.ready_len() + self.buffer.borrow().len()
     }
 
+    /// Bytes that were cut out for a read.
     #[inline]
-    pub(super) fn ready_len(&self) -> usize {
+    pub(crate) fn ready_len(&self) -> usize {
         self.ready.get().map_or(0, |ready| bytes::len(&ready))
     }
 
@@ -202,22 +203,43 @@ impl Ref<Reader> {
             return Ok(());
         }
         self.load()?;
-        if self.is_waited_for() {
-            let want = self.want.get();
-            let alone =
-                !self.shared.is_set() && !self.ready.is_set() && self.buffer.borrow().is_empty();
-            if let (true, Some(count)) = (alone, cut(want, data, self.limit.get())) {
-                let (head, rest) = data.split_at(count);
-                self.ready.set(Some(bytes::from_slice(head)?));
-                if !rest.is_empty() {
-                    self.buffer.borrow_mut().append(rest);
-                }
-                self.wake()?;
-                return self.restrain();
-            }
+        let Some(count) = self.asked_for(data) else { return self.add(data) };
+        let (head, rest) = data.split_at(count);
+        self.ready.set(Some(bytes::from_slice(head)?));
+        if !rest.is_empty() {
+            self.buffer.borrow_mut().append(rest);
         }
+        self.wake()?;
+        self.restrain()
+    }
+
+    /// As [`Ref::feed`], for an exact bytes object: who waits for just these bytes gets the object itself.
+    /// True if somebody did.
+    pub(crate) fn feed_bytes(&self, data: &Obj) -> Res<bool> {
+        self.load()?;
+        let whole =
+            bytes::with(data, |data| !data.is_empty() && self.asked_for(data) == Some(data.len()));
+        if !whole {
+            return bytes::with(data, |data| self.feed(data)).map(|()| false);
+        }
+        self.ready.set(Some(data.clone()));
+        self.wake()?;
+        self.restrain().map(|()| true)
+    }
+
+    fn add(&self, data: &[u8]) -> Res<()> {
         self.buffer.borrow_mut().append(data);
         self.received()
+    }
+
+    /// How much of `data` the read that waits can be woken with, where nothing stands before it.
+    #[inline]
+    fn asked_for(&self, data: &[u8]) -> Option<usize> {
+        let alone = self.is_waited_for()
+            && !self.shared.is_set()
+            && !self.ready.is_set()
+            && self.buffer.borrow().is_empty();
+        if alone { cut(self.want.get(), data, self.limit.get()) } else { None }
     }
 
     /// Has at least `wanted` bytes of room behind the buffer filled by `fill`, which says how many it wrote.

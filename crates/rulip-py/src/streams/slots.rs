@@ -291,7 +291,7 @@ impl Ref<Reader> {
             return Err(Raised::new(&error, "feed_data after feed_eof"));
         }
         if bytes::is_exact(data) {
-            return bytes::with(data, |data| self.feed(data));
+            return self.feed_bytes(data).map(drop);
         }
         if !data.is_true()? {
             return Ok(());

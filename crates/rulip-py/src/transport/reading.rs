@@ -70,14 +70,43 @@ impl Ref<StreamTransport> {
         if let Some(reader) = reader.as_ref().filter(|reader| reader.is_gathering()) {
             return self.read_in_place(reader);
         }
+        if self.last_read.get() >= LARGE
+            && let Some(reader) = &reader
+        {
+            return self.read_whole(reader);
+        }
         let mut scratch = loop_.take_scratch(READ_SIZE);
         let outcome = socket::recv(self.lent()?, &mut scratch);
         self.note_received(&outcome, READ_SIZE);
         let fed = match (&outcome, reader) {
-            (&Ok(n @ 1..), Some(reader)) => reader.feed(&scratch[..n]),
+            (&Ok(n @ 1..), Some(reader)) => {
+                let fed = reader.feed(&scratch[..n]);
+                if n >= LARGE && reader.ready_len() == n {
+                    self.last_read.set(n);
+                }
+                fed
+            }
             _ => Ok(()),
         };
         loop_.scratch.set(scratch);
+        self.after_feeding(outcome, fed)
+    }
+
+    /// After a large message that came whole the next one may: into memory that the program can have.
+    fn read_whole(&self, reader: &Ref<Reader>) -> Res<()> {
+        let (received, requested) = match self.recv_object() {
+            Ok(received) => received,
+            Err(raised) => return self.fatal("Fatal read error on socket transport", raised),
+        };
+        let (outcome, fed) = match received {
+            Ok((data, n)) => {
+                let fed = if n > 0 { reader.feed_bytes(&data) } else { Ok(false) };
+                self.last_read.set(if matches!(fed, Ok(true)) { n } else { 0 });
+                (Ok(n), fed.map(drop))
+            }
+            Err(error) => (Err(error), Ok(())),
+        };
+        self.note_received(&outcome, requested);
         self.after_feeding(outcome, fed)
     }
 
@@ -171,12 +200,18 @@ impl Ref<StreamTransport> {
         result
     }
 
-    fn receive_large(&self) -> Res<Received> {
+    /// Into a bytes object of the size that waits; and how much was asked for.
+    fn recv_object(&self) -> Res<(io::Result<(Obj, usize)>, usize)> {
         let fd = self.lent()?;
         let waiting = socket::available(fd).unwrap_or(READ_SIZE).clamp(1, READ_SIZE - 1);
         // One byte more than waits: a read that does not fill it has emptied the kernel.
         let requested = waiting + 1;
-        match bytes::filled(requested, |buffer| socket::recv(fd, buffer))? {
+        Ok((bytes::filled(requested, |buffer| socket::recv(fd, buffer))?, requested))
+    }
+
+    fn receive_large(&self) -> Res<Received> {
+        let (received, requested) = self.recv_object()?;
+        match received {
             Ok((_, 0)) => Ok(Received::Eof),
             Ok((data, n)) => {
                 self.last_read.set(n);
