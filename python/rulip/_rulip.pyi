@@ -783,9 +783,9 @@ class Transport(asyncio.Transport):
     def _sendfile_compatible(self) -> _SendfileMode:
         """How sendfile may be done."""
     def __del__(self) -> None: ...
-    def write(self, data: bytes | bytearray | memoryview[Any], /) -> None:
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Write bytes without blocking; RuntimeError after write_eof(), TypeError for no bytes."""
-    def writelines(self, chunks: Iterable[bytes | bytearray | memoryview[Any]], /) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
         """Write several chunks of bytes, as write() does with each."""
     def write_eof(self) -> None:
         """Close the writing half once what is buffered is sent."""
@@ -803,7 +803,7 @@ class Transport(asyncio.Transport):
         """Call data_received() again."""
     def is_reading(self) -> bool:
         """Return True if neither paused nor closing."""
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Switch to another protocol."""
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
@@ -1033,9 +1033,9 @@ class TLSTransport(asyncio.Transport):
     def _sendfile_compatible(self) -> _SendfileMode:
         """How sendfile may be done."""
     def __del__(self) -> None: ...
-    def write(self, data: bytes | bytearray | memoryview[Any], /) -> None:
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Write bytes without blocking; TypeError for no bytes."""
-    def writelines(self, chunks: Iterable[bytes | bytearray | memoryview[Any]], /) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
         """Write several chunks of bytes, as write() does with each."""
     def write_eof(self) -> Never:
         """Raise NotImplementedError."""
@@ -1053,7 +1053,7 @@ class TLSTransport(asyncio.Transport):
         """Call data_received() again."""
     def is_reading(self) -> bool:
         """Return True unless paused."""
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Switch to another protocol."""
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol."""
