@@ -8,6 +8,7 @@ Invariant: one body for both loops; stock asyncio passes every test.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import weakref
 from asyncio import trsock
@@ -17,6 +18,7 @@ from tests.loopback import (
     BufferedRecorder,
     Recorder,
     connection,
+    recv_exactly,
     turns,
     unix_sockets,
     within,
@@ -145,6 +147,28 @@ def test_kinds(run, sockets):
             assert transport._start_tls_compatible is True
             assert weakref.ref(transport)() is transport
             assert {transport: 1}[transport] == 1
+
+    run(main())
+
+
+def test_arguments_have_names(run):
+    """By which they can be given, and which `inspect` tells."""
+
+    async def main():
+        async with connection(Recorder) as (transport, protocol, peer):
+            given = {
+                "write": {"data": b"one"},
+                "writelines": {"list_of_data": [b"two", b"three"]},
+                "set_protocol": {"protocol": protocol},
+                "get_extra_info": {"name": "nothing", "default": 7},
+                "set_write_buffer_limits": {"high": 10, "low": 5},
+            }
+            for name, arguments in given.items():
+                method = getattr(transport, name)
+                assert list(inspect.signature(method).parameters) == list(arguments)
+                method(**arguments)
+            assert transport.get_write_buffer_limits() == (5, 10)
+            assert await within(recv_exactly(peer, 11)) == b"onetwothree"
 
     run(main())
 

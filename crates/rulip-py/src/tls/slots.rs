@@ -62,7 +62,7 @@ pub(crate) fn build_transport() -> Res<Obj> {
     .methods([
         fast(
             c"write",
-            c"Write bytes; never blocks, the rest is buffered.",
+            c"write($self, data)\n--\n\nWrite bytes; never blocks, the rest is buffered.",
             |this: &Transport, args: &Args<'_>| {
                 let [data] = args.bind("write", [c"data"], 1)?;
                 data.map_or_else(|| Ok(Obj::none()), |data| tell(this, |tls| tls.write(data)))
@@ -70,7 +70,7 @@ pub(crate) fn build_transport() -> Res<Obj> {
         ),
         fast(
             c"writelines",
-            c"Write several chunks of bytes.",
+            c"writelines($self, list_of_data)\n--\n\nWrite several chunks of bytes.",
             |this: &Transport, args: &Args<'_>| {
                 let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
                 let Some(chunks) = chunks else { return Ok(Obj::none()) };
@@ -119,7 +119,7 @@ pub(crate) fn build_transport() -> Res<Obj> {
         }),
         fast(
             c"set_protocol",
-            c"Switch to another protocol.",
+            c"set_protocol($self, protocol)\n--\n\nSwitch to another protocol.",
             |this: &Transport, args: &Args<'_>| {
                 let [protocol] = args.bind("set_protocol", [c"protocol"], 1)?;
                 let Some(protocol) = protocol else { return Ok(Obj::none()) };
@@ -131,7 +131,7 @@ pub(crate) fn build_transport() -> Res<Obj> {
         }),
         fast(
             c"get_extra_info",
-            c"Return what is known about the connection.",
+            c"get_extra_info($self, name, default=None)\n--\n\nReturn what is known about the connection.",
             |this: &Transport, args: &Args<'_>| {
                 let [name, default] = args.bind("get_extra_info", [c"name", c"default"], 1)?;
                 let Some(name) = name else { return Ok(Obj::none()) };
@@ -151,7 +151,7 @@ pub(crate) fn build_transport() -> Res<Obj> {
         ),
         fast(
             c"set_write_buffer_limits",
-            c"Set the high and low water marks of writing.",
+            c"set_write_buffer_limits($self, high=None, low=None)\n--\n\nSet the high and low water marks of writing.",
             |this: &Transport, args: &Args<'_>| {
                 let [high, low] = args.bind("set_write_buffer_limits", [c"high", c"low"], 0)?;
                 tell(this, |tls| tls.set_write_marks(high, low))
@@ -171,7 +171,7 @@ pub(crate) fn build_transport() -> Res<Obj> {
         ),
         fast(
             c"set_read_buffer_limits",
-            c"Set the high and low water marks of reading.",
+            c"set_read_buffer_limits($self, high=None, low=None)\n--\n\nSet the high and low water marks of reading.",
             |this: &Transport, args: &Args<'_>| {
                 let [high, low] = args.bind("set_read_buffer_limits", [c"high", c"low"], 0)?;
                 tell(this, |tls| tls.set_read_marks(high, low))

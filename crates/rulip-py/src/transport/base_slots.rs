@@ -27,7 +27,7 @@ pub(super) fn spec<T: HasBase>(
 
 fn methods<T: HasBase>() -> [c::PyMethodDef; 3] {
     [
-        fast(c"set_protocol", c"Switch to another protocol.", |this: &Ref<T>, args: &Args<'_>| {
+        fast(c"set_protocol", c"set_protocol($self, protocol)\n--\n\nSwitch to another protocol.", |this: &Ref<T>, args: &Args<'_>| {
             let [protocol] = args.bind("set_protocol", [c"protocol"], 1)?;
             this.base().protocol.set(protocol.cloned());
             Ok(Obj::none())
@@ -37,7 +37,7 @@ fn methods<T: HasBase>() -> [c::PyMethodDef; 3] {
         }),
         fast(
             c"get_extra_info",
-            c"Return what is known about the transport.",
+            c"get_extra_info($self, name, default=None)\n--\n\nReturn what is known about the transport.",
             |this: &Ref<T>, args: &Args<'_>| {
                 if let Some(other) = T::class().other_extra_info(this.as_obj())? {
                     return args.pass_to(&other);
@@ -87,7 +87,7 @@ pub(super) fn writing<T: Writes>(spec: TypeSpec) -> TypeSpec {
         ),
         fast(
             c"set_write_buffer_limits",
-            c"Set the high and low water marks.",
+            c"set_write_buffer_limits($self, high=None, low=None)\n--\n\nSet the high and low water marks.",
             |this: &Ref<T>, args: &Args<'_>| {
                 let [high, low] = args.bind("set_write_buffer_limits", [c"high", c"low"], 0)?;
                 let number = |limit: Option<&Obj>| {

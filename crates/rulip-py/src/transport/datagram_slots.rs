@@ -53,7 +53,7 @@ pub(crate) fn build() -> Res<Obj> {
         .methods([
             fast(
                 c"sendto",
-                c"Send a datagram; never blocks, what the kernel refuses is queued.",
+                c"sendto($self, data, addr=None)\n--\n\nSend a datagram; never blocks, what the kernel refuses is queued.",
                 |this: &This, args: &Args<'_>| {
                     let [data, addr] = args.bind("sendto", [c"data", c"addr"], 1)?;
                     let Some(data) = data else { return Ok(Obj::none()) };

@@ -129,19 +129,23 @@ pub(crate) fn build_writer() -> Res<Obj> {
         .methods([
             fast(
                 c"write",
-                c"Write bytes; never blocks, the rest is buffered.",
+                c"write($self, data)\n--\n\nWrite bytes; never blocks, the rest is buffered.",
                 |this: &Writer, args: &Args<'_>| {
                     let [data] = args.bind("write", [c"data"], 1)?;
                     done(data.map_or(Ok(()), |data| this.write(data)))
                 },
             ),
-            fast(c"writelines", c"Write several chunks.", |this: &Writer, args: &Args<'_>| {
-                let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
-                let Some(chunks) = chunks else { return Ok(Obj::none()) };
-                let empty = crate::ffi::bytes::from_slice(&[])?;
-                let joined = empty.method1(&value::interned(c"join")?, chunks)?;
-                done(this.write(&joined))
-            }),
+            fast(
+                c"writelines",
+                c"writelines($self, list_of_data)\n--\n\nWrite several chunks.",
+                |this: &Writer, args: &Args<'_>| {
+                    let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
+                    let Some(chunks) = chunks else { return Ok(Obj::none()) };
+                    let empty = crate::ffi::bytes::from_slice(&[])?;
+                    let joined = empty.method1(&value::interned(c"join")?, chunks)?;
+                    done(this.write(&joined))
+                },
+            ),
             noargs(c"write_eof", c"Close after what is buffered.", |this: &Writer| {
                 done(this.write_eof())
             }),

@@ -42,13 +42,13 @@ pub(crate) fn build() -> Res<Obj> {
     .methods([
         fast(
             c"write",
-            c"Write bytes; never blocks, the rest is buffered.",
+            c"write($self, data)\n--\n\nWrite bytes; never blocks, the rest is buffered.",
             |this: &This, args: &Args<'_>| {
                 let [data] = args.bind("write", [c"data"], 1)?;
                 done(data.map_or(Ok(()), |data| this.write(data)))
             },
         ),
-        fast(c"writelines", c"Write several chunks of bytes.", |this: &This, args: &Args<'_>| {
+        fast(c"writelines", c"writelines($self, list_of_data)\n--\n\nWrite several chunks of bytes.", |this: &This, args: &Args<'_>| {
             let [chunks] = args.bind("writelines", [c"list_of_data"], 1)?;
             done(chunks.map_or(Ok(()), |chunks| this.write_lines(value::iterate(chunks)?)))
         }),
@@ -76,7 +76,7 @@ pub(crate) fn build() -> Res<Obj> {
         noargs(c"is_reading", c"Return True if neither paused nor closing.", |this: &This| {
             Ok(Obj::bool(this.stream.borrow().is_reading()))
         }),
-        fast(c"set_protocol", c"Switch to another protocol.", |this: &This, args: &Args<'_>| {
+        fast(c"set_protocol", c"set_protocol($self, protocol)\n--\n\nSwitch to another protocol.", |this: &This, args: &Args<'_>| {
             let [protocol] = args.bind("set_protocol", [c"protocol"], 1)?;
             done(protocol.map_or(Ok(()), |protocol| this.set_protocol(protocol)))
         }),
@@ -85,7 +85,7 @@ pub(crate) fn build() -> Res<Obj> {
         }),
         fast(
             c"get_extra_info",
-            c"Return what is known about the connection.",
+            c"get_extra_info($self, name, default=None)\n--\n\nReturn what is known about the connection.",
             |this: &This, args: &Args<'_>| {
                 if let Some(other) = PUBLIC_CLASS.other_extra_info(this.as_obj())? {
                     return args.pass_to(&other);
@@ -112,7 +112,7 @@ pub(crate) fn build() -> Res<Obj> {
                 ])
             },
         ),
-        fast(c"set_write_buffer_limits", c"Set the high and low water marks.", set_limits),
+        fast(c"set_write_buffer_limits", c"set_write_buffer_limits($self, high=None, low=None)\n--\n\nSet the high and low water marks.", set_limits),
         fast(
             c"_force_close",
             c"Close at once, with an error for connection_lost.",
