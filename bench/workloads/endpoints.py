@@ -11,6 +11,8 @@ import functools
 import os
 import resource
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +250,70 @@ async def churn(operations: int, measured: Measured) -> None:
     await server.wait_closed()
 
 
+#: A program that takes what comes on its standard input, a socket.
+DRAIN = """
+import socket
+with socket.socket(fileno=0) as peer:
+    buffer = bytearray(1 << 20)
+    while peer.recv_into(buffer):
+        pass
+"""
+
+
+async def send_files(size: int, operations: int, measured: Measured) -> None:
+    """Files to a connection whose other end is another process, one after the other."""
+    loop = asyncio.get_running_loop()
+
+    async def send() -> None:
+        try:
+            await loop.sendfile(transport, file)
+        except NotImplementedError:
+            # What a program does on a loop without it.
+            file.seek(0)
+            while chunk := file.read(1 << 16):
+                transport.write(chunk)
+                await drained.wait()
+
+    drained = Gate()
+    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile() as file:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+        file.write(os.urandom(size))
+        file.flush()
+        with subprocess.Popen([sys.executable, "-c", DRAIN], stdin=far) as peer:
+            far.close()
+            transport, _ = await loop.create_connection(lambda: drained, sock=near)
+            await send()
+            with measured(operations):
+                for _ in range(operations):
+                    await send()
+            transport.close()
+            await drained.lost.wait()
+            peer.wait()
+
+
+class Gate(asyncio.Protocol):
+    """Open while there is room to write."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost.set()
+
+    def pause_writing(self) -> None:
+        self.room.clear()
+
+    def resume_writing(self) -> None:
+        self.room.set()
+
+    async def wait(self) -> None:
+        await self.room.wait()
+        await asyncio.sleep(0)
+
+
 def beside(idle: int, name: str, *, full: bool = True) -> Workload:
     """The row with so many idle ends."""
     return Workload(
@@ -266,6 +332,20 @@ WORKLOADS = (
     Workload("unix_streams", unix_streams, "Unix stream echo of 1 KiB, 16 connections", 200, 2_000),
     Workload("pipe_echo", pipe_echo, "echo of 1 KiB over two pipes, 16 pairs", 200, 2_000),
     Workload("connect_close", churn, "connect, echo of 4 bytes, close", 64, 512),
+    Workload(
+        "sendfile_4k",
+        functools.partial(send_files, 4 << 10),
+        "loop.sendfile() of 4 KiB to another process",
+        20,
+        200,
+    ),
+    Workload(
+        "sendfile_50m",
+        functools.partial(send_files, 50_000_000),
+        "loop.sendfile() of 50 MB to another process",
+        1,
+        4,
+    ),
     beside(10, "10"),
     beside(100, "100"),
     beside(1_000, "1k"),

@@ -1484,6 +1484,16 @@ class EventLoop:
         """Stop watching for writing; return whether it was watched."""
     def _ensure_fd_no_transport(self, fd: FileDescriptorLike, /) -> None:
         """Raise RuntimeError if a transport uses the descriptor, ValueError if it is none."""
+    def _send_file(
+        self,
+        out: socket.socket | Transport,
+        source: int,
+        offset: int,
+        count: int | None,
+        size: int,
+        /,
+    ) -> Any:
+        """Send a turn's share of a file; what comes back goes on with the rest."""
     def _make_socket_transport(
         self,
         sock: socket.socket,

@@ -284,3 +284,152 @@ def test_writes_are_refused_while_the_kernel_sends(run, path):
 
     with no_fd_leak():
         run(main())
+
+
+@pytest.mark.parametrize("where", ["socket", "transport"])
+def test_offsets_beyond_four_gigabytes(run, tmp_path, where):
+    offset = (5 << 30) + 3
+    (tmp_path / "sparse").write_bytes(b"")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (near, far), open(tmp_path / "sparse", "r+b") as file:
+            os.pwrite(file.fileno(), b"far out", offset)
+            if where == "socket":
+                sent = await within(loop.sock_sendfile(near, file, offset, 1 << 40))
+                near.close()
+            else:
+                transport, protocol = await loop.create_connection(Sink, sock=near)
+                sent = await within(loop.sendfile(transport, file, offset, 1 << 40))
+                transport.close()
+                await within(protocol.lost)
+            assert sent == len(b"far out")
+            assert await everything(far) == b"far out"
+            assert file.tell() == offset + sent
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_others_run_while_a_large_file_is_read_as_fast_as_it_is_sent(run, tmp_path):
+    size = 256 << 20
+    path = tmp_path / "sparse"
+    path.write_bytes(b"")
+    os.truncate(path, size)
+
+    def drain(sock):
+        buffer, received = bytearray(1 << 20), 0
+        while n := sock.recv_into(buffer):
+            received += n
+        return received
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (near, far), open(path, "rb") as file:
+            far.setblocking(True)
+            draining = loop.run_in_executor(None, drain, far)
+            sending = asyncio.ensure_future(loop.sock_sendfile(near, file))
+            passed = 0
+            while not sending.done():
+                await turns(1)
+                passed += 1
+            near.close()
+            assert sending.result() == await draining == size
+            assert passed >= 64
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_a_socket_with_a_timeout(run, path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (near, far), open(path, "rb") as file:
+            near.settimeout(5)
+            receiving = asyncio.create_task(everything(far))
+            assert await within(loop.sock_sendfile(near, file), 30) == len(DATA)
+            near.close()
+            assert await receiving == DATA
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_a_file_that_grows_meanwhile(run, path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (near, far), open(path, "rb") as file:
+            sending = asyncio.create_task(loop.sock_sendfile(near, file))
+            await turns(20)
+            with open(path, "ab") as more:
+                more.write(b"more")
+            receiving = asyncio.create_task(everything(far))
+            assert await within(sending, 30) == len(DATA) + 4
+            near.close()
+            assert await receiving == DATA + b"more"
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_the_socket_of_a_transport_is_refused(run, path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with connected() as (transport, _protocol, _sink):
+            sock = transport.get_extra_info("socket")
+            with open(path, "rb") as file, pytest.raises(RuntimeError, match="used by transport"):
+                await loop.sock_sendfile(sock, file)
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_a_second_file_is_refused_and_does_not_disturb_the_first(run, on_rulip, path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with connected() as (transport, protocol, sink):
+            sink.transport.pause_reading()
+            with open(path, "rb") as file, open(path, "rb") as other:
+                sending = asyncio.create_task(loop.sendfile(transport, file))
+                await turns(20)
+                # asyncio has forgotten the transport meanwhile.
+                with pytest.raises(RuntimeError if on_rulip else KeyError):
+                    await loop.sendfile(transport, other)
+                with pytest.raises(RuntimeError, match="sendfile is in progress"):
+                    transport.write(b"x")
+                assert not transport.is_reading()
+                sink.transport.resume_reading()
+                assert await within(sending, 30) == len(DATA)
+            assert transport.is_reading()
+            assert transport.get_protocol() is protocol
+            transport.close()
+            await within(sink.lost)
+            assert bytes(sink.data) == DATA
+
+    with no_fd_leak():
+        run(main())
+
+
+@pytest.mark.loops("rulip")  # asyncio refuses writes and watches nothing from then on
+def test_cancelled_while_earlier_writes_wait(run, path):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with connected() as (transport, _protocol, sink):
+            sink.transport.pause_reading()
+            transport.write(b"before" * 500_000)
+            with open(path, "rb") as file:
+                sending = asyncio.create_task(loop.sendfile(transport, file))
+                await turns(20)
+                sending.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await sending
+                assert file.tell() == 0
+            assert transport.is_reading()
+            transport.write(b"after")
+            sink.transport.resume_reading()
+            transport.close()
+            await within(sink.lost)
+            assert bytes(sink.data) == b"before" * 500_000 + b"after"
+
+    with no_fd_leak():
+        run(main())

@@ -121,7 +121,9 @@ def test_closing_ends_it(run, on_rulip, path, mapped, end):
                     await within(sending)
                 assert await within(protocol.lost) is None
                 received = await receiving
-                assert DATA.startswith(received)
+                if mapped or on_rulip:
+                    # asyncio's fallback goes on reading into memory that waits to be sent.
+                    assert DATA.startswith(received)
 
     with no_fd_leak():
         run(main())
@@ -148,7 +150,7 @@ def test_the_peer_resets(run, path, mapped):
 
 
 @WAYS
-def test_cancelled_the_transport_lives_on(run, path, mapped):
+def test_cancelled_the_transport_lives_on(run, on_rulip, path, mapped):
     """What was sent is the beginning of the file; writing and reading go on."""
 
     async def main():
@@ -169,7 +171,9 @@ def test_cancelled_the_transport_lives_on(run, path, mapped):
                 transport.close()
                 received = await receiving
                 assert received.endswith(b"the end")
-                assert DATA.startswith(received[:-7])
+                if mapped or on_rulip:
+                    # asyncio's fallback goes on reading into memory that waits to be sent.
+                    assert DATA.startswith(received[:-7])
                 assert 0 < len(received) - 7 < len(DATA)
 
     with no_fd_leak():

@@ -75,6 +75,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         shield::build()?;
         timeouts::wait_for::build()?;
         transport::listener::build()?;
+        transport::file_sending::build()?;
         let waiter = task::waiter::slots::build()?;
         let mut exports = locks::build()?;
         exports.extend(queues::slots::build()?);

@@ -17,6 +17,7 @@ use crate::ffi::{Obj, Ref};
 use crate::handle::Handle;
 use crate::loop_state::LoopState;
 use crate::transport::datagram::DatagramTransport;
+use crate::transport::file_sending::FileSending;
 use crate::transport::listener::Listener;
 use crate::transport::read_pipe::ReadPipeTransport;
 use crate::transport::stream::StreamTransport;
@@ -54,6 +55,8 @@ pub(crate) enum Watcher {
     Handle(Ref<Handle>),
     ReadPipe(Ref<ReadPipeTransport>),
     WritePipe(Ref<WritePipeTransport>),
+    /// A file on its way, until its socket has room again.
+    File(Ref<FileSending>),
 }
 
 impl Watcher {
@@ -62,6 +65,7 @@ impl Watcher {
             Self::Handle(handle) => crate::loop_state::visit_handle(handle, visit),
             Self::ReadPipe(transport) => visit.obj(transport.as_obj()),
             Self::WritePipe(transport) => visit.obj(transport.as_obj()),
+            Self::File(sending) => visit.obj(sending.as_obj()),
         }
     }
 
@@ -70,6 +74,7 @@ impl Watcher {
             Self::Handle(handle) => handle.as_obj(),
             Self::ReadPipe(transport) => transport.as_obj(),
             Self::WritePipe(transport) => transport.as_obj(),
+            Self::File(sending) => sending.as_obj(),
         }
     }
 

@@ -1,7 +1,7 @@
 """Files sent by the kernel: sendfile, sock_sendfile, and the fallback that reads and writes.
 
-Lives here: the two coroutines and the protocol that stands in while a transport is used.
-Does not live here: transports.
+Lives here: the two coroutines, and the protocol that stands in while the fallback uses a transport.
+Does not live here: transports, and the sending by the kernel itself (native).
 Thread: the loop's own; the fallback reads the file in the executor.
 Invariant: the file's position tells how much was sent, whatever ended it; a transport gets
 its protocol, limits and reading state back.
@@ -14,20 +14,19 @@ import os
 import socket
 import sys
 from asyncio import constants
-from typing import Any
+from typing import Any, NoReturn
 
 from .._compat import SENDFILE_ALWAYS_SEEKS
-from .._rulip import Transport
+from .._rulip import Transport, sleep
 from .subprocesses import Subprocesses
 
-NOT_READY = (BlockingIOError, InterruptedError)
 #: Bytes read at a time where the kernel can't send the file by itself.
 SOCKET_BLOCK = constants.SENDFILE_FALLBACK_READBUFFER_SIZE
 TRANSPORT_BLOCK = 16384
 
 
 class SendfileProtocol(asyncio.Protocol):
-    """Stands in for a transport's protocol while a file is being sent."""
+    """Stands in for a transport's protocol while a file is read and written."""
 
     def __init__(self, transport: Any, loop: Any) -> None:
         self._transport = transport
@@ -51,14 +50,6 @@ class SendfileProtocol(asyncio.Protocol):
         self._waiting = self._loop.create_future()
         try:
             await self._waiting
-        finally:
-            self._waiting = None
-
-    async def wait_for(self, future: Any) -> None:
-        """Wait for a future that the connection's end fails."""
-        self._waiting = future
-        try:
-            await future
         finally:
             self._waiting = None
 
@@ -144,9 +135,15 @@ def _regular_file(file: Any) -> tuple[int, int]:
         raise asyncio.SendfileNotAvailableError("not a regular file") from exc
 
 
-def _next_block(count: int | None, size: int, sent: int) -> int:
-    # A bigger count than the platform's signed size is refused; nothing is gained by it.
-    return min(size if not count else count - sent, sys.maxsize // 2 + 1)
+def _raise(error: Exception, sent: int) -> NoReturn:
+    """Raise what ended a file's sending; the first call's failure means: not this kind of file."""
+    if not isinstance(error, OSError):
+        raise error
+    if sent == 0:
+        raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from error
+    if error.errno == errno.ENOTCONN and type(error) is not ConnectionError:
+        raise ConnectionError("socket is not connected", errno.ENOTCONN) from error
+    raise error
 
 
 class Sendfile(Subprocesses):
@@ -182,41 +179,32 @@ class Sendfile(Subprocesses):
     async def _sock_sendfile_native(
         self, sock: Any, file: Any, offset: int, count: int | None
     ) -> int:
-        async def writable() -> None:
-            await self._wait_writable(sock.fileno())
+        return await self._send_by_kernel(sock, file, offset, count)
 
-        return await self._send_by_kernel(sock.fileno(), file, offset, count, writable)
-
-    async def _send_by_kernel(
-        self, out: int, file: Any, offset: int, count: int | None, writable: Any
-    ) -> int:
+    async def _send_by_kernel(self, out: Any, file: Any, offset: int, count: int | None) -> int:
         source, size = _regular_file(file)
         if not (count or size):
             return 0
-        sent = 0
+        if not isinstance(out, Transport):
+            self._ensure_fd_no_transport(out.fileno())
+        # A bigger count than the platform's signed size is refused; nothing is gained by it.
+        count = None if count is None else min(count, sys.maxsize)
+        sending = self._send_file(out, source, offset, count, size)
         try:
-            while (block := _next_block(count, size, sent)) > 0:
-                try:
-                    n = os.sendfile(out, source, offset + sent, block)
-                except NOT_READY:
-                    await writable()
-                    continue
-                except OSError as exc:
-                    if sent == 0:
-                        # As a rule: not a file the kernel can map.
-                        raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from exc
-                    if exc.errno == errno.ENOTCONN and type(exc) is not ConnectionError:
-                        raise ConnectionError("socket is not connected", errno.ENOTCONN) from exc
-                    raise
-                if n == 0:
-                    break
-                sent += n
-                # Others get their turn even if the peer reads as fast as we send.
-                await asyncio.tasks.sleep(0)
-            return sent
+            if sending.over:
+                # Others get their turn even if all files are small.
+                await sleep(0)
+            else:
+                future = self.create_future()
+                sending.go_on(future)
+                await future
+            if sending.error is not None:
+                _raise(sending.error, sending.sent)
+            return int(sending.sent)
         finally:
-            if sent > 0 or SENDFILE_ALWAYS_SEEKS:
-                os.lseek(source, offset + sent, os.SEEK_SET)
+            sending.stop()
+            if sending.sent > 0 or SENDFILE_ALWAYS_SEEKS:
+                os.lseek(source, offset + sending.sent, os.SEEK_SET)
 
     async def _sock_sendfile_fallback(
         self, sock: Any, file: Any, offset: int, count: int | None
@@ -280,30 +268,22 @@ class Sendfile(Subprocesses):
     async def _sendfile_native(
         self, transport: Any, file: Any, offset: int, count: int | None
     ) -> int:
-        sock = transport.get_extra_info("socket")
-        self._check_sendfile_params(sock, file, offset, count)
-        protocol = SendfileProtocol(transport, self)
-        # A number of our own: the transport's is registered by the transport.
-        out = os.dup(sock.fileno())
-
-        async def writable() -> None:
-            ready = self.create_future()
-            handle = self._add_writer(out, _wake, ready)
-            try:
-                await protocol.wait_for(ready)
-            finally:
-                if not handle.cancelled():
-                    self._remove_writer(out)
-
+        self._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)
+        was_reading = transport.is_reading()
+        transport.pause_reading()
         try:
             # What was written before goes first; what is written meanwhile is refused.
-            await transport._make_empty_waiter()
-            protocol.check()
-            return await self._send_by_kernel(out, file, offset, count, writable)
+            waiter = transport._make_empty_waiter()
+            try:
+                await waiter
+                if transport.is_closing():
+                    raise ConnectionError("Connection closed by peer")
+                return await self._send_by_kernel(transport, file, offset, count)
+            finally:
+                transport._reset_empty_waiter()
         finally:
-            os.close(out)
-            transport._reset_empty_waiter()
-            protocol.restore()
+            if was_reading:
+                transport.resume_reading()
 
     async def _sendfile_fallback(
         self, transport: Any, file: Any, offset: int, count: int | None
@@ -320,8 +300,3 @@ class Sendfile(Subprocesses):
             return await self._read_and_send(file, offset, count, TRANSPORT_BLOCK, send)
         finally:
             protocol.restore()
-
-
-def _wake(future: Any) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -11,7 +11,9 @@ use crate::ffi::trampoline::{fast, hash, init, new, noargs, onearg, property, se
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::loop_state::LoopState;
 use crate::task::registry;
-use crate::transport::{datagram_slots, listener, pipe_slots, slots as transport_slots};
+use crate::transport::{
+    datagram_slots, file_sending, listener, pipe_slots, slots as transport_slots,
+};
 use crate::watcher::Side;
 
 type This = Ref<LoopState>;
@@ -77,6 +79,7 @@ pub(crate) fn build() -> Res<Obj> {
         fast(c"_make_datagram_transport", c"Make a datagram transport of a socket.", datagram_slots::make),
         fast(c"_make_read_pipe_transport", c"Make a transport that reads from a pipe.", pipe_slots::make_reader),
         fast(c"_make_write_pipe_transport", c"Make a transport that writes to a pipe.", pipe_slots::make_writer),
+        fast(c"_send_file", c"Begin to send a file to a socket or a stream transport.", file_sending::send_file),
         fast(c"_make_tls_protocol", c"Make the protocol of a TLS connection, and its transport.", crate::tls::slots::make_tls_protocol),
         fast(c"_accept", c"Accept connections on a listening socket.", accept),
         onearg(c"_stop_accept", c"Stop accepting on a listening socket.", |this: &This, sock: &Obj| {

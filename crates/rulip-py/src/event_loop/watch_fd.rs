@@ -147,6 +147,10 @@ pub(crate) fn dispatch(this: &This, token: Token, readiness: Readiness) -> Res<(
                 }
                 continue;
             }
+            Some(Watcher::File(sending)) => {
+                sending.handle_writable()?;
+                continue;
+            }
             None => continue,
         };
         if handle.turn() == this.turn.get() {

@@ -2,7 +2,8 @@
 //!
 //! `stream.rs` is the object and its life, `reading.rs` and `writing.rs` move the bytes, `slots.rs` is the
 //! Python face, `extra_info.rs` answers `get_extra_info`, `listener.rs` accepts, `receiver.rs` is who gets
-//! the bytes, `chunk.rs` what waits to be sent. `datagram*.rs`, `read_pipe.rs`, `write_pipe.rs` and
+//! the bytes, `chunk.rs` what waits to be sent, `file_sending.rs` a
+//! file that the kernel sends. `datagram*.rs`, `read_pipe.rs`, `write_pipe.rs` and
 //! `pipe_slots.rs` are the other transports, on what they share in `base*.rs`. What may be done when is
 //! decided by `rulip_engine::transport`; here it is done. Owner thread.
 //!
@@ -16,6 +17,7 @@ pub(crate) mod datagram;
 pub(crate) mod datagram_io;
 pub(crate) mod datagram_slots;
 pub(crate) mod extra_info;
+pub(crate) mod file_sending;
 pub(crate) mod listener;
 mod peers;
 pub(crate) mod pipe_slots;
