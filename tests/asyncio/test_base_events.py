@@ -425,3 +425,12 @@ def test_a_loop_takes_attributes_and_subclasses(loop):
 
 def test_weak_references_to_a_loop(loop):
     assert weakref.ref(loop)() is loop
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_closed_loop_looks_nothing_up(loop_factory, host):
+    loop = loop_factory()
+    loop.close()
+    looking = loop.getaddrinfo(host, 80)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        looking.send(None)

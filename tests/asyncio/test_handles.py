@@ -371,3 +371,20 @@ def test_source_traceback_only_in_debug_mode(loop):
     frames = loop.call_soon(callback)._source_traceback
     assert frames[-1].name == "test_source_traceback_only_in_debug_mode"
     assert frames[-1].filename == __file__
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_while_a_failure_is_described_leaves_the_loop(loop, kind):
+    class Undescribed:
+        def __call__(self):
+            raise ValueError
+
+        def __repr__(self):
+            raise kind
+
+    reports = collect_reports(loop)
+    loop.call_soon(Undescribed())
+    with pytest.raises(kind):
+        spin(loop)
+    assert reports == []
+    spin(loop)

@@ -72,6 +72,7 @@ class Names(Running):
         flags: int = 0,
     ) -> list[Any]:
         """socket.getaddrinfo(), without blocking."""
+        self._check_closed()
         if self.get_debug():
             lookup: Callable[..., Any] = self._getaddrinfo_debug
         else:

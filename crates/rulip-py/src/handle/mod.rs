@@ -419,6 +419,11 @@ impl Handle {
             // A callback that cancelled its own handle has no source to show any more.
             match format_source(callback, &args, &debug) {
                 Ok(source) => format!("Exception in callback {}", value::text(&source)?),
+                Err(interrupt) if interrupt.leaves_the_loop() => {
+                    let interrupt = interrupt.take();
+                    drop(exc);
+                    return Err(Raised::from_exception(&interrupt));
+                }
                 Err(unprintable) => {
                     unprintable.clear();
                     "Exception in callback".to_owned()
