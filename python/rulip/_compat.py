@@ -29,6 +29,9 @@ DATAGRAM_TAKES_NON_STREAM = sys.version_info >= (3, 13)
 #: sendfile() leaves the file's position behind the last byte sent, even if none was.
 SENDFILE_ALWAYS_SEEKS = sys.version_info >= (3, 14)
 
+#: loop._make_ssl_transport() is told in which context.
+TRANSPORTS_HAVE_CONTEXTS = sys.version_info >= (3, 15)
+
 #: Event loop policies are deprecated: their public names warn when touched.
 POLICIES_ARE_DEPRECATED = sys.version_info >= (3, 14)
 

@@ -11,7 +11,7 @@ import io
 import socket
 
 import pytest
-from tests.loopback import Recorder, collect_reports, tcp_sockets, within
+from tests.loopback import Recorder, collect_reports, tcp_listener, tcp_sockets, within
 
 
 class Counted(socket.socket):
@@ -101,3 +101,97 @@ def test_a_descriptor_belongs_to_one_transport(run):
         assert mine.fileno() == -1
 
     run(main(), debug=True)
+
+
+class Proxied(Counted):
+    """Connects in its own way, as a proxy's socket does."""
+
+    connected_to: object = None
+
+    def connect(self, address):
+        self.connected_to = address
+        super().connect(address)
+
+
+def test_own_connect_is_called(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with tcp_listener() as listener, Proxied() as mine:
+            mine.setblocking(False)
+            address = listener.getsockname()
+            await within(loop.sock_connect(mine, address))
+            assert mine.connected_to == address
+            assert mine.getpeername() == address
+            listener.accept()[0].close()
+
+    run(main())
+
+
+def test_own_connect_may_fail(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with tcp_listener() as listener:
+            address = listener.getsockname()
+        with Proxied() as mine:
+            mine.setblocking(False)
+            with pytest.raises(ConnectionRefusedError, match=r"Connect call failed|refused"):
+                await within(loop.sock_connect(mine, address))
+            assert mine.connected_to == address
+
+    run(main())
+
+
+class CountedDatagrams(socket.socket):
+    """Counts the datagrams that it carries."""
+
+    received = 0
+    sent = 0
+
+    def recvfrom(self, size, *args):
+        found = super().recvfrom(size, *args)
+        self.received += 1
+        return found
+
+    def sendto(self, data, *args):
+        self.sent += 1
+        return super().sendto(data, *args)
+
+    def send(self, data, *args):
+        self.sent += 1
+        return super().send(data, *args)
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.got = asyncio.get_running_loop().create_future()
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data, addr):
+        self.got.set_result((data, addr))
+
+    def connection_lost(self, exc):
+        self.lost.set_result(exc)
+
+
+@pytest.mark.parametrize("connected", [False, True], ids=["sendto", "connected"])
+def test_own_methods_see_every_datagram(run, connected):
+    async def main():
+        loop = asyncio.get_running_loop()
+        with socket.socket(type=socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            mine = CountedDatagrams(type=socket.SOCK_DGRAM)
+            mine.bind(("127.0.0.1", 0))
+            if connected:
+                mine.connect(peer.getsockname())
+            transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=mine)
+            transport.sendto(b"one", None if connected else peer.getsockname())
+            assert peer.recv(10) == b"one"
+            peer.sendto(b"two", mine.getsockname())
+            assert await within(protocol.got) == (b"two", peer.getsockname())
+            assert (mine.sent, mine.received) == (1, 1)
+            assert str(mine.fileno()) in repr(transport)
+            transport.close()
+            assert await within(protocol.lost) is None
+        assert mine.fileno() == -1
+
+    run(main())

@@ -72,6 +72,8 @@ pub(crate) struct Imports {
     pub(crate) gather: Obj,
     /// `asyncio.tasks._GatheringFuture`.
     pub(crate) gathering_class: Obj,
+    /// `asyncio.tasks`, whose `Task` others may replace.
+    pub(crate) tasks_module: Obj,
     /// asyncio's own `create_task`, for loops that are not ours.
     pub(crate) create_task: Obj,
     /// `asyncio.events.get_running_loop`.
@@ -222,6 +224,7 @@ impl Imports {
             shield_is_silent: !has_inner_function("shield", "_log_on_exception")?,
             gather: find(c"asyncio.tasks", "gather")?,
             gathering_class: find(c"asyncio.tasks", "_GatheringFuture")?,
+            tasks_module: call::import(c"asyncio.tasks")?,
             create_task: find(c"asyncio.tasks", "create_task")?,
             get_running_loop: find(c"asyncio.events", "get_running_loop")?,
             get_running_loop_or_none: find(c"_asyncio", "_get_running_loop")?,

@@ -145,6 +145,9 @@ pub(crate) struct LoopState {
     /// Seconds; callbacks slower than this are reported in debug mode.
     pub(crate) slow_callback_duration: Cell<f64>,
     pub(crate) task_factory: Slot,
+    /// What somebody put in place of `asyncio.tasks.Task`; looked for when the loop begins to run,
+    /// and while it does not (`event_loop::tasks`).
+    pub(crate) task_class: Slot,
     /// It is our own eager one.
     pub(crate) tasks_are_eager: Cell<bool>,
     /// The native task being stepped.
@@ -176,6 +179,7 @@ unsafe impl Native for LoopState {
 
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         self.task_factory.visit(visit)?;
+        self.task_class.visit(visit)?;
         let mut result = Ok(());
         self.engine.visit_jobs(&mut |job| {
             if result.is_ok() {
@@ -198,6 +202,7 @@ unsafe impl Native for LoopState {
 
     fn clear(&self) {
         self.task_factory.set(None);
+        self.task_class.set(None);
         drop(self.engine.shutdown());
         drop(self.unflushed.take());
     }
@@ -222,6 +227,7 @@ impl LoopState {
             thread_ident: Cell::new(0),
             slow_callback_duration: Cell::new(0.1),
             task_factory: Slot::empty(),
+            task_class: Slot::empty(),
             tasks_are_eager: Cell::new(false),
             current: Cell::new(None),
             published: Cell::new(false),
@@ -249,10 +255,13 @@ impl LoopState {
         if self.closed.get() { Err(Raised::runtime_error("Event loop is closed")) } else { Ok(()) }
     }
 
-    /// Whether `create_task()` only makes a native task: no factory, not replaced.
+    /// Whether `create_task()` only makes a native task: no factory, nothing replaced.
     #[inline]
     pub(crate) fn makes_plain_tasks(&self) -> bool {
-        !self.create_task_replaced.get() && !self.task_factory.is_set() && !self.closed.get()
+        !self.create_task_replaced.get()
+            && !self.task_factory.is_set()
+            && !self.task_class.is_set()
+            && !self.closed.get()
     }
 
     /// The memory that reads go into; whoever takes it sets it back.

@@ -113,6 +113,7 @@ names! {
     source_traceback = c"source_traceback",
     sslcontext = c"sslcontext",
     task = c"task",
+    task_class = c"Task",
     throw = c"throw",
     time = c"time",
     timeout = c"timeout",

@@ -7,6 +7,8 @@ Invariant: a descriptor made here is in a transport that the caller gets, or clo
 fails or is cancelled, wherever.
 """
 
+import contextlib
+import contextvars
 import functools
 import os
 import socket
@@ -16,7 +18,8 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any
 
-from .._compat import bind_error_text
+from .._compat import TRANSPORTS_HAVE_CONTEXTS, bind_error_text
+from .names import STOCK, STOCK_UNIX
 from .sockets import check_ssl_socket
 from .ssl_transport import TLS
 
@@ -37,6 +40,15 @@ def check_tls_arguments(
     ):
         if value is not None:
             raise ValueError(f"{name} is only meaningful with ssl")
+
+
+def _new_socket(family: int, kind: int, proto: int) -> socket.socket:
+    """A socket that does not block, by one system call where nobody asks for another module's."""
+    if STOCK.socket is socket:
+        return socket.socket(family, kind | socket.SOCK_NONBLOCK, proto)
+    sock: socket.socket = STOCK.socket.socket(family=family, type=kind, proto=proto)
+    sock.setblocking(False)
+    return sock
 
 
 def _combined(exceptions: list[OSError], all_errors: bool) -> BaseException:
@@ -79,9 +91,9 @@ class Connect(TLS):
         failures: list[OSError] = []
         exceptions.append(failures)
         family, kind, proto, _, address = addr_info
-        sock = None
+        sock: socket.socket | None = None
         try:
-            sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, proto)
+            sock = _new_socket(family, kind, proto)
             if local_addr_infos is not None:
                 _bind_local(sock, family, local_addr_infos, failures)
             if self._is_own("sock_connect"):
@@ -91,7 +103,8 @@ class Connect(TLS):
             return sock
         except BaseException as exc:
             if sock is not None:
-                sock.close()
+                with contextlib.suppress(OSError):
+                    sock.close()
             if isinstance(exc, OSError):
                 failures.append(exc)
             raise
@@ -243,6 +256,9 @@ class Connect(TLS):
             protocol = protocol_factory()
             ready = self.create_future()
             if ssl:
+                context: dict[str, Any] = {}
+                if TRANSPORTS_HAVE_CONTEXTS:
+                    context["context"] = contextvars.copy_context()
                 transport = self._make_ssl_transport(
                     sock,
                     protocol,
@@ -252,6 +268,7 @@ class Connect(TLS):
                     server_hostname=server_hostname,
                     ssl_handshake_timeout=ssl_handshake_timeout,
                     ssl_shutdown_timeout=ssl_shutdown_timeout,
+                    **context,
                 )
             else:
                 transport = self._make_stream_transport(sock, protocol, ready)
@@ -316,7 +333,7 @@ class Connect(TLS):
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
             path = os.fspath(path)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
+            sock = STOCK_UNIX.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
             try:
                 sock.setblocking(False)
                 await self.sock_connect(sock, path)

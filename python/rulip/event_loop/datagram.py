@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._compat import DATAGRAM_SOCKET_TEXT, DATAGRAM_TAKES_NON_STREAM
+from .names import STOCK
 from .serve import Serve, remove_stale_socket, set_reuse_port
 
 AddressPair = tuple[tuple[int, int], tuple[Any, Any]]
@@ -69,7 +70,7 @@ class Datagram(Serve):
         try:
             protocol = protocol_factory()
             ready = self.create_future()
-            transport = self._make_datagram_transport(sock, protocol, peer, ready)
+            transport = self._make_datagram_endpoint(sock, protocol, peer, ready)
         except BaseException:
             if made_here:
                 sock.close()
@@ -147,7 +148,7 @@ class Datagram(Serve):
             for (family, proto), (local, remote) in pairs:
                 sock = None
                 try:
-                    sock = socket.socket(family=family, type=socket.SOCK_DGRAM, proto=proto)
+                    sock = STOCK.socket.socket(family=family, type=socket.SOCK_DGRAM, proto=proto)
                     if reuse_port:
                         set_reuse_port(sock)
                     if allow_broadcast:

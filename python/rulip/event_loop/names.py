@@ -10,6 +10,7 @@ is always what the socket module gives.
 import functools
 import re
 import socket
+from asyncio import base_events, unix_events
 from asyncio.base_events import _ipaddr_info  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Callable
@@ -23,6 +24,11 @@ from .running import Running
 #: do, too ("cafe"), and are told apart by AI_NUMERICHOST.
 LITERAL_HOST = re.compile(r"[0-9A-Fa-fxX.:]+(%[^%]*)?")
 NUMERIC_NAMES = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+#: Sockets are made, and names looked up, by what asyncio's own modules call `socket`: whoever puts
+#: another module there (a test, a proxy) has it used here, too.
+STOCK: Any = base_events
+STOCK_UNIX: Any = unix_events
 
 
 def _as_text(value: Any) -> Any:
@@ -76,7 +82,7 @@ class Names(Running):
         if self.get_debug():
             lookup: Callable[..., Any] = self._getaddrinfo_debug
         else:
-            lookup = socket.getaddrinfo
+            lookup = STOCK.socket.getaddrinfo
         if _needs_no_lookup(host, port):
             # None stands for "any" or "this machine": no name to restrict to numbers.
             numeric = flags if host is None else flags | socket.AI_NUMERICHOST
@@ -93,7 +99,7 @@ class Names(Running):
         """socket.getnameinfo(), without blocking."""
         if flags & NUMERIC_NAMES == NUMERIC_NAMES:
             return socket.getnameinfo(sockaddr, flags)
-        return await self._look_up(socket.getnameinfo, sockaddr, flags)
+        return await self._look_up(STOCK.socket.getnameinfo, sockaddr, flags)
 
     async def _look_up(self, call: Callable[..., Any], *args: Any) -> Any:
         self._check_closed()
@@ -139,14 +145,14 @@ class Names(Running):
         )
         logger.debug("Get address info %s", asked)
         start = self.time()
-        found = socket.getaddrinfo(host, port, family, type, proto, flags)
+        found = STOCK.socket.getaddrinfo(host, port, family, type, proto, flags)
         took = self.time() - start
         report = f"Getting address info {asked} took {took * 1e3:.3f}ms: {found!r}"
         if took >= self.slow_callback_duration:
             logger.info(report)
         else:
             logger.debug(report)
-        return found
+        return found  # type: ignore[no-any-return]
 
     async def _ensure_resolved(
         self,

@@ -31,6 +31,7 @@ from .._compat import (
     bind_error_text,
 )
 from .connect import Connect
+from .names import STOCK, STOCK_UNIX
 from .sockets import INTERNET, check_ssl_socket
 
 #: The first character of an abstract Unix address.
@@ -39,7 +40,7 @@ ABSTRACT = (0, "\x00")
 
 def set_reuse_port(sock: socket.socket) -> None:
     """SO_REUSEPORT, with asyncio's error where it is not to be had."""
-    if not hasattr(socket, "SO_REUSEPORT"):
+    if not hasattr(STOCK.socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port not supported by socket module")
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -64,7 +65,7 @@ def remove_stale_socket(path: Any) -> None:
 
 
 def _bind_unix(path: Any) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock: socket.socket = STOCK_UNIX.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         remove_stale_socket(path)
         sock.bind(path)
@@ -214,7 +215,7 @@ class Serve(Connect):
         try:
             for family, kind, proto, _, address in infos:
                 try:
-                    sock = socket.socket(family, kind, proto)
+                    sock = STOCK.socket.socket(family, kind, proto)
                 except OSError:
                     # The machine does not know this combination, other addresses may do.
                     if self.get_debug():

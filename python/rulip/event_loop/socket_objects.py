@@ -1,4 +1,4 @@
-"""Stream transports on sockets that bring their own recv() or send().
+"""Transports on sockets that bring their own recv() or send().
 
 Lives here: how such a socket is told from a plain one, and the transport that calls its methods:
 asyncio's own, on our descriptor watching.
@@ -10,32 +10,39 @@ Invariant: a class that overrides what asyncio's transports call sees every call
 import asyncio
 import socket
 import weakref
-from asyncio.selector_events import _SelectorSocketTransport  # type: ignore[attr-defined]
+from asyncio.selector_events import (  # type: ignore[attr-defined]
+    _SelectorDatagramTransport,
+    _SelectorSocketTransport,
+)
 from collections.abc import Callable
 from typing import Any
 
 from .sockets import Sockets
 
-#: What asyncio's stream transports call.
+#: What asyncio's stream transports call, and its datagram transports.
 CALLED = ("recv", "recv_into", "send", "sendmsg")
+DATAGRAM_CALLED = ("recvfrom", "send", "sendto")
 
 
-def has_own_methods(sock: Any) -> bool:
+def has_own_methods(sock: Any, called: tuple[str, ...] = CALLED) -> bool:
     """Whether reading or writing the descriptor would pass the socket's own methods by."""
     kind = type(sock)
     return kind is not socket.socket and any(
-        getattr(kind, name, None) is not getattr(socket.socket, name) for name in CALLED
+        getattr(kind, name, None) is not getattr(socket.socket, name) for name in called
     )
 
 
-class SocketObjectTransport(_SelectorSocketTransport):  # type: ignore[misc]
-    """asyncio's stream transport, on a loop without a selector object."""
+class _WithoutSelector:
+    """What asyncio's transports ask of a selector object, on a loop that has none."""
 
-    _start_tls_compatible = True
-    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK
+    _loop: Any
+    _sock: Any
+    _closing: bool
+    _sock_fd: int
+    _paused = False
 
     def _add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
-        if self.is_reading():
+        if not self._closing and not self._paused:
             self._loop._add_reader(fd, callback, *args)
 
     def __repr__(self) -> str:
@@ -48,8 +55,19 @@ class SocketObjectTransport(_SelectorSocketTransport):  # type: ignore[misc]
         return f"<{' '.join(info)}>"
 
 
+class SocketObjectTransport(_WithoutSelector, _SelectorSocketTransport):  # type: ignore[misc]
+    """asyncio's stream transport."""
+
+    _start_tls_compatible = True
+    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK
+
+
+class SocketObjectDatagramTransport(_WithoutSelector, _SelectorDatagramTransport):  # type: ignore[misc]
+    """asyncio's datagram transport."""
+
+
 class SocketObjects(Sockets):
-    """Stream transports on whatever socket the caller brings."""
+    """Transports on whatever socket the caller brings."""
 
     # asyncio's transports enter themselves here; made with the first of them.
     _transports: "weakref.WeakValueDictionary[int, Any]"
@@ -66,12 +84,23 @@ class SocketObjects(Sockets):
         """A transport on a connected socket: native, unless the socket has methods of its own."""
         if not has_own_methods(sock):
             return self._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
+        self._expect_socket_object(sock)
+        return SocketObjectTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_datagram_endpoint(self, sock: Any, protocol: Any, peer: Any, waiter: Any) -> Any:
+        """The same for datagrams."""
+        if not has_own_methods(sock, DATAGRAM_CALLED):
+            return self._make_datagram_transport(sock, protocol, peer, waiter)
+        self._expect_socket_object(sock)
+        return SocketObjectDatagramTransport(self, sock, protocol, peer, waiter)
+
+    def _expect_socket_object(self, sock: Any) -> None:
+        """Make a place for asyncio's transports, unless this descriptor has a transport."""
         if not hasattr(self, "_transports"):
             self._transports = weakref.WeakValueDictionary()
             # From now on, and on this loop only: others ask natively.
             vars(self)["_ensure_fd_no_transport"] = self._ensure_fd_no_socket_object
         self._ensure_fd_no_transport(sock)
-        return SocketObjectTransport(self, sock, protocol, waiter, extra, server)
 
     def _ensure_fd_no_socket_object(self, fd: Any) -> None:
         type(self)._ensure_fd_no_transport(self, fd)

@@ -146,6 +146,18 @@ class Sockets(Names):
         if position[0] == len(view):
             done.set_result(None)
 
+    async def _connect_by_method(self, sock: Any, address: Any) -> None:
+        """A socket with a connect() of its own (a proxy's) has it called, as asyncio does."""
+        try:
+            sock.connect(address)
+            return
+        except NOT_READY:
+            pass
+        await self._wait_writable(sock.fileno())
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, f"Connect call failed {address}")
+
     async def sock_connect(self, sock: Any, address: Any) -> None:
         """Connect to an address; a host name in it is looked up first."""
         self._check_socket(sock)
@@ -158,6 +170,9 @@ class Sockets(Names):
         await self._connect_resolved(sock, family, address)
 
     async def _connect_resolved(self, sock: Any, family: int, address: Any) -> None:
+        if getattr(type(sock), "connect", None) is not socket.socket.connect:
+            await self._connect_by_method(sock, address)
+            return
         error = sock.connect_ex(address)
         if error in CONNECTING and family in INTERNET:
             # A connection within this machine is there by now, or refused: no need to wait.

@@ -8,11 +8,13 @@ Thread: the loop's own.
 Invariant: ssl= never gives a plaintext connection, and the handshake's failure closes it.
 """
 
+import contextvars
 import ssl
 from asyncio.streams import StreamReaderProtocol
 from collections.abc import Callable
 from typing import Any
 
+from .._rulip import TLSProtocol
 from .socket_objects import SocketObjects
 from .tls_protocol import make_tls_protocol
 
@@ -27,7 +29,8 @@ def _hand_over_received(protocol: Any, tls: Any) -> None:
         return
     buffer = getattr(getattr(protocol, "_stream_reader", None), "_buffer", None)
     if buffer:
-        tls._store(bytes(buffer))
+        store = tls._store if isinstance(tls, TLSProtocol) else tls._incoming.write
+        store(bytes(buffer))
         buffer.clear()
 
 
@@ -47,8 +50,24 @@ class TLS(SocketObjects):
         server: Any = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: contextvars.Context | None = None,
     ) -> Any:
         """A TLS transport on a connected socket; the waiter hears of the handshake's end."""
+        if context is not None:
+            # Where asyncio hands one on; ours take the context they are made in.
+            return context.run(
+                self._make_ssl_transport,
+                rawsock,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                extra=extra,
+                server=server,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
         self._ensure_fd_no_transport(rawsock)
         tls = make_tls_protocol(
             self,

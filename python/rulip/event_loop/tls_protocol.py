@@ -8,6 +8,7 @@ Invariant: isinstance(transport, asyncio.sslproto._SSLProtocolTransport) holds, 
 isinstance(transport._ssl_protocol, asyncio.sslproto.SSLProtocol).
 """
 
+import operator
 import os
 import ssl
 from asyncio import constants, sslproto
@@ -29,6 +30,16 @@ class SSLProtocol(sslproto.SSLProtocol):
 
 _set_tls_classes(SSLTransport, SSLProtocol)
 
+#: asyncio's class, its methods as they were, and what reads them all at once.
+_STOCK = sslproto.SSLProtocol
+_methods = operator.itemgetter(*(name for name, value in vars(_STOCK).items() if callable(value)))
+_STOCK_METHODS = _methods(vars(_STOCK))
+
+
+def _is_replaced() -> bool:
+    """Whether somebody has changed asyncio's class of the protocol, or put another in its place."""
+    return sslproto.SSLProtocol is not _STOCK or _methods(vars(_STOCK)) != _STOCK_METHODS
+
 
 def make_tls_protocol(
     loop: Any,
@@ -41,8 +52,24 @@ def make_tls_protocol(
     call_connection_made: bool = True,
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
-) -> TLSProtocol:
-    """The native protocol of one connection; it has made the transport that the program sees."""
+) -> Any:
+    """The protocol of one connection; it has made the transport that the program sees.
+
+    It is native, but where a program has changed asyncio's: then it is that one.
+    """
+    if _is_replaced():
+        theirs: Any = sslproto.SSLProtocol
+        return theirs(
+            loop,
+            app_protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
     if ssl_handshake_timeout is None:
         ssl_handshake_timeout = constants.SSL_HANDSHAKE_TIMEOUT
     elif ssl_handshake_timeout <= 0:
@@ -91,8 +118,7 @@ def tls_way() -> str:
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         protocol = make_tls_protocol(loop, None, context, None, server_hostname="localhost")
-        transport: Any = protocol._app_transport
-        transport.abort()
-        return protocol._way
+        protocol._app_transport.abort()
+        return protocol._way if isinstance(protocol, TLSProtocol) else "memory_bio"
     finally:
         loop.close()

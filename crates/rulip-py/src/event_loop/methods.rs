@@ -83,7 +83,7 @@ pub(crate) fn build() -> Res<Obj> {
         fast(c"_make_tls_protocol", c"Make the protocol of a TLS connection, and its transport.", crate::tls::slots::make_tls_protocol),
         fast(c"_accept", c"Accept connections on a listening socket.", accept),
         onearg(c"_stop_accept", c"Stop accepting on a listening socket.", |this: &This, sock: &Obj| {
-            Ok(Obj::bool(listener::stop(this, value::as_descriptor(sock)?)))
+            Ok(Obj::bool(listener::stop(this, listener::number_of(sock)?)))
         }),
     ])
     .attributes([

@@ -50,6 +50,7 @@ pub(crate) fn run(this: &This) -> Res<Obj> {
     if this.running.get() {
         return Err(Raised::runtime_error("This event loop is already running"));
     }
+    super::tasks::look_for_task_class(this)?;
     let surroundings = Surroundings::enter(this)?;
     this.running.set(true);
     this.thread_ident.set(gc::thread_ident());

@@ -1,4 +1,4 @@
-//! `create_task`, the task factory, the eager one, `create_future`.
+//! `create_task`, the task factory, the eager one, a task class of somebody else's, `create_future`.
 
 use std::ffi::CStr;
 
@@ -78,6 +78,12 @@ pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
     if this.task_factory.is_set() {
         return through_factory(this, coro, args);
     }
+    if !this.running.get() {
+        look_for_task_class(this)?;
+    }
+    if let Some(class) = this.task_class.get() {
+        return through_class(this, &class, coro, args);
+    }
     if !args.has_keywords() {
         return Task::spawn(this, coro, None, None).map(Ref::into_obj);
     }
@@ -100,6 +106,41 @@ fn create_with_new_keywords(this: &This, coro: &Obj, found: &Keywords) -> Res<Ob
     let eager = found.eager_start.as_ref().map_or(Ok(false), Obj::is_true)?;
     Task::spawn_perhaps_eagerly(this, coro, found.name.as_ref(), found.context.clone(), eager)
         .map(Ref::into_obj)
+}
+
+/// asyncio's loops make what `asyncio.tasks.Task` is. As long as that is asyncio's class or ours,
+/// ours does; a class of somebody else's is theirs.
+pub(crate) fn look_for_task_class(this: &This) -> Res<()> {
+    let found = imports::get().tasks_module.attr_opt(&names::get().task_class)?;
+    let theirs = found.filter(|class| {
+        !class.is(&imports::get().task_class) && !class.is(&Task::type_cell().obj())
+    });
+    this.task_class.set(theirs);
+    Ok(())
+}
+
+/// With the keywords that this Python's asyncio hands on.
+fn through_class(this: &This, class: &Obj, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
+    let found = keywords(args);
+    let passed = value::dict()?;
+    value::dict_set(&passed, &value::interned(c"loop")?, this.as_obj())?;
+    if imports::get().version >= (3, 13, 3) {
+        for (name, item) in args.keywords() {
+            if !value::text_is(&name, c"coro") {
+                value::dict_set(&passed, &name, item)?;
+            }
+        }
+        return class.call_tuple(&value::tuple(&[coro])?, Some(&passed));
+    }
+    if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
+        return Err(crate::ffi::arguments::unexpected("create_task", unknown));
+    }
+    let name = found.name.unwrap_or_else(Obj::none);
+    value::dict_set(&passed, &value::interned(c"name")?, &name)?;
+    if let Some(context) = &found.context {
+        value::dict_set(&passed, &names::get().context, context)?;
+    }
+    class.call_tuple(&value::tuple(&[coro])?, Some(&passed))
 }
 
 fn through_factory(this: &This, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
@@ -242,7 +283,7 @@ pub(crate) fn create_task_in_running_loop(args: &Args<'_>) -> Res<Obj> {
         && !loop_.create_task_replaced.get()
     {
         let found = keywords(args);
-        if found.unknown.is_none() && found.eager_start.is_none() {
+        if found.unknown.is_none() && found.eager_start.is_none() && !loop_.task_class.is_set() {
             loop_.check_closed()?;
             if loop_.task_factory.is_set() {
                 return through_factory(&loop_, coro, args);

@@ -18,7 +18,7 @@ use crate::ffi::context::{self, Entered};
 use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
-use crate::ffi::{Obj, Ref, RefSlot, Res, Slot, descriptor, value};
+use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, descriptor, value};
 use crate::loop_state::{Job, LoopState};
 use crate::watcher::Target;
 use crate::{failpoints, imports, names};
@@ -66,6 +66,15 @@ pub(crate) fn build() -> Res<Obj> {
         .build(Listener::type_cell())
 }
 
+/// A socket's descriptor; asyncio's error for what is none.
+pub(crate) fn number_of(sock: &Obj) -> Res<RawFd> {
+    let number = sock.method0(&names::get().fileno)?;
+    if value::is_int(&number) {
+        return value::as_descriptor(&number);
+    }
+    Err(Raised::value_error(&format!("Invalid file object: {}", number.repr()?)))
+}
+
 impl Listener {
     /// Begins to accept on a listening Python socket.
     pub(crate) fn start(
@@ -75,7 +84,7 @@ impl Listener {
         backlog: usize,
         server: Option<Obj>,
     ) -> Res<()> {
-        let fd = value::as_descriptor(sock)?;
+        let fd = number_of(sock)?;
         let this = Ref::new(Self {
             loop_: RefSlot::new(Some(loop_.clone())),
             socket: Slot::new(Some(sock.clone())),
