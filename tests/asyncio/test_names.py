@@ -34,6 +34,13 @@ HOSTS = [
     "0.0.0.0",
     "255.255.255.255",
     "::1%lo",
+    "::ffff:102:304",
+    "::1.2.3.4",
+    "2001:DB8:0:0::1",
+    "01.2.3.4",
+    "1.2.3.4.5",
+    "1::2::3",
+    "\u0661.2.3.4",
 ]
 PORTS = [None, 0, 80, "80", b"80", "http", "65535", "65536", 65536, -1, "", "+1", "080"]
 
@@ -62,6 +69,9 @@ def test_answers_equal_the_socket_modules(run, host):
             for keywords in (
                 {},
                 {"type": socket.SOCK_STREAM},
+                {"type": socket.SOCK_DGRAM, "proto": socket.IPPROTO_UDP},
+                {"type": socket.SOCK_DGRAM, "proto": socket.IPPROTO_TCP},
+                {"type": socket.SOCK_RAW},
                 {"family": socket.AF_INET, "type": socket.SOCK_STREAM},
                 {"family": socket.AF_INET6, "proto": socket.IPPROTO_UDP},
             ):

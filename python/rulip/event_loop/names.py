@@ -14,6 +14,7 @@ from asyncio import base_events, unix_events
 from asyncio.base_events import _ipaddr_info  # type: ignore[attr-defined]
 from asyncio.log import logger
 from collections.abc import Callable
+from socket import inet_ntop, inet_pton
 from typing import Any
 
 from .executor import settle
@@ -58,6 +59,43 @@ def _needs_no_lookup(host: Any, port: Any) -> bool:
     )
 
 
+GETADDRINFO = socket.getaddrinfo
+# Plain numbers: an enum's hash is a call into Python.
+INET, INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+#: (family of the address, what was asked for) -> the system's answer to that, but for the address.
+_answers: dict[tuple[int, int, int, int], list[tuple[Any, ...]]] = {}
+
+
+def _known_answer(host: Any, port: Any, family: int, type: int, proto: int) -> list[Any] | None:
+    """getaddrinfo() of a literal address and a number, as the system answers it; None: ask.
+
+    Which kinds of sockets there are it tells once for all addresses.
+    """
+    if host.__class__ is not str or port.__class__ is not int or not 0 <= port < 65536:
+        return None
+    try:
+        if ":" in host:
+            found = INET6
+            host = inet_ntop(found, inet_pton(found, host))
+            if "." in host:  # one of IPv4's, as which it may be wanted
+                return None
+            address: tuple[Any, ...] = (host, port, 0, 0)
+        elif host[-1:].isdecimal():
+            found = INET
+            inet_pton(found, host)
+            address = (host, port)
+        else:
+            return None
+        asked = (found, family, type, proto)
+        kinds = _answers.get(asked)
+        if kinds is None:
+            infos = GETADDRINFO(host, port, family, type, proto, socket.AI_NUMERICHOST)
+            kinds = _answers[asked] = [info[:4] for info in infos]
+    except (OSError, ValueError):
+        return None
+    return [(*kind, address) for kind in kinds]
+
+
 class Names(Running):
     """Look-ups that block nobody."""
 
@@ -83,6 +121,10 @@ class Names(Running):
             lookup: Callable[..., Any] = self._getaddrinfo_debug
         else:
             lookup = STOCK.socket.getaddrinfo
+            if flags == 0 and lookup is GETADDRINFO:
+                answer = _known_answer(host, port, family, type, proto)
+                if answer is not None:
+                    return answer
         if _needs_no_lookup(host, port):
             # None stands for "any" or "this machine": no name to restrict to numbers.
             numeric = flags if host is None else flags | socket.AI_NUMERICHOST
@@ -92,8 +134,9 @@ class Names(Running):
                 if not host:
                     raise
                 # A name after all, or an error that the true call words better.
-        answer = await self._look_up(lookup, host, port, family, type, proto, flags)
-        return answer  # type: ignore[no-any-return]
+        return await self._look_up(  # type: ignore[no-any-return]
+            lookup, host, port, family, type, proto, flags
+        )
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
         """socket.getnameinfo(), without blocking."""

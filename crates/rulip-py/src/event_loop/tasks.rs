@@ -78,10 +78,9 @@ pub(crate) fn create_task(this: &This, args: &Args<'_>) -> Res<Obj> {
     if this.task_factory.is_set() {
         return through_factory(this, coro, args);
     }
-    if !this.running.get() {
-        look_for_task_class(this)?;
-    }
-    if let Some(class) = this.task_class.get() {
+    if (this.task_class.is_set() || !this.running.get())
+        && let Some(class) = current_task_class(this)?
+    {
         return through_class(this, &class, coro, args);
     }
     if !args.has_keywords() {
@@ -119,7 +118,17 @@ pub(crate) fn look_for_task_class(this: &This) -> Res<()> {
     Ok(())
 }
 
+/// The same, looked for again while the loop does not run.
+#[cold]
+fn current_task_class(this: &This) -> Res<Option<Obj>> {
+    if !this.running.get() {
+        look_for_task_class(this)?;
+    }
+    Ok(this.task_class.get())
+}
+
 /// With the keywords that this Python's asyncio hands on.
+#[cold]
 fn through_class(this: &This, class: &Obj, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
     let found = keywords(args);
     let passed = value::dict()?;
