@@ -297,9 +297,11 @@ class Interpreter:
         for number, one in self.tasks:
             if one is task:
                 return (0, number)
+        # A task factory numbers its own: they are not all named, or by two counters.
+        if (made := getattr(task, "number", None)) is not None:
+            return (1, made)
         number = task.get_name().rpartition("-")[2]
-        # A task factory's are not all named: it numbers them.
-        return (1, int(number) if number.isdecimal() else getattr(task, "number", 0))
+        return (1, int(number) if number.isdecimal() else 0)
 
     def outcome(self, future: asyncio.Future[Any]) -> Any:
         if not future.done():

@@ -8,10 +8,14 @@ Invariant: the traces are equal: event by event, with results, exceptions, warni
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+import rulip
 
 from . import streams
 from .grammar import KINDS, program
@@ -39,6 +43,21 @@ def test_the_same_trace(way: str) -> None:
     for seed in range(first, first + PROGRAMS):
         ours, stocks = traces(program(seed), way)
         assert ours == stocks, f"seed {seed}"
+
+
+@pytest.mark.usefixtures("collected_by_hand")
+@pytest.mark.parametrize("made_before", [asyncio.Task, rulip.Task], ids=["asyncio", "rulip"])
+def test_the_end_does_not_hang_on_generated_names(made_before: Any) -> None:
+    """Two counters name the tasks of a mixed program: either may be ahead."""
+
+    async def count_up() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.wait([made_before(asyncio.sleep(0), loop=loop) for _ in range(5000)])
+
+    asyncio.run(count_up())
+    waiting: Any = [[("await_future", 0)], [("read_until_any", (b"\x00", b"\n;"))]]
+    ours, stocks = traces([[("gather", True, waiting)]], "mixed")
+    assert ours == stocks
 
 
 def test_a_seed_makes_one_program() -> None:
