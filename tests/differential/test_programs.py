@@ -55,8 +55,10 @@ def test_the_end_does_not_hang_on_generated_names(made_before: Any) -> None:
         await asyncio.wait([made_before(asyncio.sleep(0), loop=loop) for _ in range(5000)])
 
     asyncio.run(count_up())
-    waiting: Any = [[("await_future", 0)], [("read_until_any", (b"\x00", b"\n;"))]]
-    ours, stocks = traces([[("gather", True, waiting)]], "mixed")
+    waits = [[("await_future", 0)], [("read_until_any", (b"\x00", b"\n;"))]]
+    fails = [("ask_future", 0, "exception")]
+    made: Any = [[("is_locked", 0)]] * 3 + [[("gather", False, [fails, *waits])]]
+    ours, stocks = traces(made, "mixed")
     assert ours == stocks
 
 
