@@ -449,6 +449,39 @@ def test_messages_of_every_size(run, sockets):
     run(main())
 
 
+def test_a_large_whole_that_is_given_up(run, sockets):
+    """What was gathered for it is there for whoever reads next, by whatever method."""
+    data = random.Random(5).randbytes(2_000_000)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with streams(sockets, limit=400_000) as (reader, _, peer):
+
+            async def give_up(read, sent: slice, expected: int) -> None:
+                waiting = asyncio.create_task(read)
+                await turns(1)
+                await loop.sock_sendall(peer, data[sent])
+                await until(lambda: len(reader._buffer) >= expected)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+
+            await give_up(reader.readexactly(1_500_000), slice(0, 200_000), 200_000)
+            assert await within(reader.readexactly(70_000)) == data[:70_000]
+            await give_up(reader.readexactly(1_800_000), slice(200_000, 500_000), 430_000)
+            assert await within(reader.read(30_000)) == data[70_000:100_000]
+            await give_up(reader.readexactly(1_900_000), slice(500_000, 900_000), 800_000)
+            assert await within(reader.readexactly(800_000)) == data[100_000:900_000]
+            reading = asyncio.create_task(reader.readexactly(1_000_000))
+            await loop.sock_sendall(peer, data[900_000:])
+            assert await within(reading) == data[900_000:1_900_000]
+            peer.shutdown(socket.SHUT_WR)
+            assert await within(reader.read()) == data[1_900_000:]
+            assert await within(reader.read()) == b""
+
+    run(main())
+
+
 def test_data_written_before_the_loop_turns_is_received(run, sockets):
     async def main():
         async with streams(sockets) as (_, writer, peer):

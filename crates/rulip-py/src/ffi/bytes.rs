@@ -88,6 +88,65 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
+/// A bytes object in the making, which nobody else sees: memory that grows, and is handed out without
+/// a copy. What nobody has written to is not read either.
+#[derive(Debug)]
+pub(crate) struct Growing(Option<Obj>);
+
+impl Growing {
+    /// Memory of this size; its contents are arbitrary.
+    pub(crate) fn new(size: usize) -> Res<Self> {
+        // SAFETY: no contents given: an object of that size, or an exception.
+        let made = unsafe {
+            Obj::from_owned(c::PyBytes_FromStringAndSize(std::ptr::null(), size.cast_signed()))?
+        };
+        Ok(Self(Some(made)))
+    }
+
+    /// No memory at all.
+    pub(crate) const fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// The memory, as large as was asked for.
+    #[inline]
+    pub(crate) fn memory(&self) -> &[u8] {
+        self.0.as_ref().and_then(exact_slice).unwrap_or_default()
+    }
+
+    /// As [`Growing::memory`], to be written to.
+    #[inline]
+    pub(crate) fn memory_mut(&mut self) -> &mut [u8] {
+        let Some(object) = &self.0 else { return &mut [] };
+        // SAFETY: an exact bytes object that only we hold, and so may write to, until it is handed out.
+        unsafe {
+            let data = c::PyBytes_AS_STRING(object.as_ptr()).cast::<u8>().cast_mut();
+            std::slice::from_raw_parts_mut(data, len(object))
+        }
+    }
+
+    /// Another size; what it holds stays as far as there is room. After an error nothing is left.
+    pub(crate) fn resize(&mut self, size: usize) -> Res<()> {
+        let mut object = self.0.take().map_or(std::ptr::null_mut(), Obj::into_ptr);
+        // SAFETY: an exact bytes object that only we hold; it is gone when this fails.
+        unsafe {
+            if _PyBytes_Resize(&mut object, size.cast_signed()) < 0 {
+                return Err(super::error::Raised::assume_set());
+            }
+            self.0 = Some(Obj::from_owned_unchecked(object));
+        }
+        Ok(())
+    }
+
+    /// The object, cut to `len` bytes.
+    pub(crate) fn finish(mut self, len: usize) -> Res<Obj> {
+        if self.memory().len() != len {
+            self.resize(len)?;
+        }
+        self.0.take().map_or_else(|| from_slice(&[]), Ok)
+    }
+}
+
 /// A new bytes object of `capacity`, filled by `fill`, cut to what `fill` says it wrote.
 pub(crate) fn filled<E>(
     capacity: usize,

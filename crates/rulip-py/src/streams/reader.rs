@@ -207,7 +207,7 @@ impl Ref<Reader> {
         let (head, rest) = data.split_at(count);
         self.ready.set(Some(bytes::from_slice(head)?));
         if !rest.is_empty() {
-            self.buffer.borrow_mut().append(rest);
+            self.buffer.borrow_mut().append(rest)?;
         }
         self.wake()?;
         self.restrain()
@@ -228,7 +228,7 @@ impl Ref<Reader> {
     }
 
     fn add(&self, data: &[u8]) -> Res<()> {
-        self.buffer.borrow_mut().append(data);
+        self.buffer.borrow_mut().append(data)?;
         self.received()
     }
 
@@ -242,18 +242,18 @@ impl Ref<Reader> {
         if alone { cut(self.want.get(), data, self.limit.get()) } else { None }
     }
 
-    /// Has at least `wanted` bytes of room behind the buffer filled by `fill`, which says how many it wrote.
+    /// Has room for about `wanted` bytes behind the buffer filled by `fill`, which says how many it wrote.
     pub(crate) fn gather<R>(
         &self,
         wanted: usize,
         fill: impl FnOnce(&mut [u8]) -> (std::io::Result<usize>, R),
-    ) -> (std::io::Result<usize>, R) {
+    ) -> Res<(std::io::Result<usize>, R)> {
         let mut buffer = self.buffer.borrow_mut();
-        let (outcome, more) = fill(buffer.room(wanted));
+        let (outcome, more) = fill(buffer.room(wanted)?);
         if let Ok(count) = outcome {
             buffer.filled(count);
         }
-        (outcome, more)
+        Ok((outcome, more))
     }
 
     /// More stands in the buffer: wakes who waits for it, stops the transport where it is too much.
@@ -452,7 +452,7 @@ impl Ref<Reader> {
     #[cold]
     fn load_shared(&self) -> Res<()> {
         let Some(shared) = self.shared.get() else { return Ok(()) };
-        value::with_buffer(&shared, |data| self.buffer.borrow_mut().overwrite(data))?;
+        value::with_buffer(&shared, |data| self.buffer.borrow_mut().overwrite(data))??;
         self.looked_through.set(0);
         // Ours and the one just taken: nobody else has it any more.
         if shared.refcount() == 2 {

@@ -6,7 +6,7 @@
 use super::reader::{Reader, Want};
 use super::scan::Separators;
 use super::stock;
-use crate::ffi::{Obj, Raised, Ref, Res, bytes, value};
+use crate::ffi::{Obj, Raised, Ref, Res, value};
 
 /// One round of a read.
 pub(super) enum Round {
@@ -67,8 +67,8 @@ impl Ref<Reader> {
 
     /// Takes `count` bytes off the front.
     fn take(&self, count: usize) -> Res<Obj> {
-        let taken = bytes::from_slice(&self.buffer.borrow().bytes()[..count])?;
-        self.drop_front(count)?;
+        let taken = self.buffer.borrow_mut().take(count)?;
+        self.dropped_front(count)?;
         Ok(taken)
     }
 
@@ -79,6 +79,10 @@ impl Ref<Reader> {
 
     fn drop_front(&self, count: usize) -> Res<()> {
         self.buffer.borrow_mut().consume(count);
+        self.dropped_front(count)
+    }
+
+    fn dropped_front(&self, count: usize) -> Res<()> {
         self.looked_through.set(self.looked_through.get().saturating_sub(count));
         self.save()
     }

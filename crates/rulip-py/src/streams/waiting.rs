@@ -32,6 +32,11 @@ impl Read {
             reader.resume()?;
         }
         reader.want.set(want);
+        reader.buffer.borrow_mut().want_whole(match want {
+            Want::End => usize::MAX,
+            Want::Exactly(count) => count,
+            Want::News | Want::Line | Want::Separator | Want::AtMost(_) => 0,
+        });
         reader.wait.set(reader.wait.get().wrapping_add(1));
         this.wait.set(reader.wait.get());
         this.track();

@@ -113,10 +113,14 @@ impl Ref<StreamTransport> {
     /// Behind what the reader has gathered of a message that is not complete.
     fn read_in_place(&self, reader: &Ref<Reader>) -> Res<()> {
         let fd = self.lent()?;
-        let (outcome, requested) = reader.gather(GATHERED, |room| {
+        let gathered = reader.gather(GATHERED, |room| {
             let requested = room.len().min(READ_SIZE);
             (socket::recv(fd, &mut room[..requested]), requested)
         });
+        let (outcome, requested) = match gathered {
+            Ok(gathered) => gathered,
+            Err(raised) => return self.fatal("Fatal read error on socket transport", raised),
+        };
         self.note_received(&outcome, requested);
         let fed = match outcome {
             Ok(1..) => reader.received(),
