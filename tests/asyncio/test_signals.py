@@ -335,6 +335,31 @@ def test_the_wakeup_descriptor_is_given_back(loop):
     assert after in (-1, near.fileno(), before) or after > 0
 
 
+@pytest.mark.parametrize("stops", [False, True], ids=["runs on", "stops at once"])
+def test_who_set_a_wakeup_descriptor_before_hears_signals(loop, stops):
+    """Twisted watches its own with add_reader(): what it wakes for must arrive there."""
+    near, far = socket.socketpair()
+    handled = []
+    previous = signal.signal(signal.SIGUSR1, lambda *_: handled.append("handler"))
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        before = signal.set_wakeup_fd(near.fileno())
+        try:
+            if stops:
+                loop.call_soon(loop.stop)
+            else:
+                loop.add_reader(far, loop.stop)
+            loop.call_soon(signal.raise_signal, signal.SIGUSR1)
+            loop.run_forever()
+            assert far.recv(10) == bytes([signal.SIGUSR1])
+            loop.remove_reader(far)
+        finally:
+            signal.set_wakeup_fd(before)
+            signal.signal(signal.SIGUSR1, previous)
+    assert handled == ["handler"]
+
+
 # In a storm
 
 

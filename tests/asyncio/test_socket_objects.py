@@ -194,4 +194,24 @@ def test_own_methods_see_every_datagram(run, connected):
             assert await within(protocol.lost) is None
         assert mine.fileno() == -1
 
+
+def test_a_function_in_the_place_of_the_class(run, monkeypatch):
+    """As tests do that hand out sockets of their own for some addresses."""
+    kind = socket.socket
+    monkeypatch.setattr(socket, "socket", lambda *args, **kwargs: kind(*args, **kwargs))
+
+    async def main():
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readline())
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            address = server.sockets[0].getsockname()
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"echo\n")
+            assert await within(reader.read()) == b"echo\n"
+            writer.close()
+            await writer.wait_closed()
+
     run(main())

@@ -26,6 +26,7 @@ class Verdict:
     failed: dict[str, str] = field(default_factory=dict)  # test -> text
     excused: dict[str, Exemption] = field(default_factory=dict)
     second_try: list[str] = field(default_factory=list)  # failed at first, passed when run again
+    cut_short: str = ""  # what ended the run before the last test
     seconds: float = 0.0
 
     @property
@@ -36,7 +37,8 @@ class Verdict:
     @property
     def is_good(self) -> bool:
         """Whether nothing is left to explain."""
-        return not self.failed and not self.is_vacuous and sum(self.counts.values()) > 0
+        ran = not self.cut_short and sum(self.counts.values()) > 0
+        return ran and not self.failed and not self.is_vacuous
 
 
 def read_outcomes(path: Path) -> dict[str, tuple[str, str]]:

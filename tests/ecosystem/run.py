@@ -86,6 +86,8 @@ def _run_one(suite: Suite, loop: str, cache: Path, arguments: argparse.Namespace
         print(f"    {test}: passed when run again")
     if verdict.is_vacuous:
         print("    no loop of the kind asked for was made: the run says nothing")
+    if verdict.cut_short:
+        print(f"    {verdict.cut_short}: the tests behind that did not run")
     sys.stdout.flush()
     return verdict.is_good
 
@@ -116,7 +118,9 @@ def _verdict(
         ]
     chosen += ["-k", arguments.k] if arguments.k else []
     began = time.monotonic()
-    _run([*command, *chosen], tests, variables(loop, count, first, extra), results / "log")
+    cut_short = _run(
+        [*command, *chosen], tests, variables(loop, count, first, extra), results / "log"
+    )
     outcomes = read_outcomes(first)
     loops = count.read_bytes() if count.exists() else b""
     verdict = judge(suite, loop, outcomes, loops)
@@ -130,6 +134,7 @@ def _verdict(
         better = [test for test in verdict.failed if second.get(test, ("",))[0] == "passed"]
         verdict = judge(suite, loop, {**outcomes, **{test: second[test] for test in better}}, loops)
         verdict.second_try = better
+    verdict.cut_short = cut_short
     verdict.seconds = time.monotonic() - began
     return verdict
 
@@ -151,16 +156,19 @@ def _notice_signals() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> None:
+def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> str:
+    """Run it to its end; what ended it earlier, if anything did."""
     with log.open("wb") as output:
         try:
-            subprocess.run(
+            done = subprocess.run(
                 command, check=False, cwd=folder, env=environment, timeout=LIMIT,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 preexec_fn=_notice_signals,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            output.write(b"\nthe suite did not end in time\n")
+            return "the suite did not end in time"
+    # Some tests failed, or none. Anything else is a crash, or the end of the runner itself.
+    return "" if done.returncode in (0, 1) else f"the suite ended with status {done.returncode}"
 
 
 if __name__ == "__main__":

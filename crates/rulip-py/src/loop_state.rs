@@ -166,6 +166,8 @@ pub(crate) struct LoopState {
     pub(crate) spent: Cell<Vec<Chunk>>,
     /// Write end (for `signal.set_wakeup_fd`) and read end of the doorbell.
     pub(crate) doorbell: RefCell<Option<(UnixStream, UnixStream)>>,
+    /// While the loop runs: the wake-up descriptor of somebody else that ours took the place of.
+    pub(crate) outer_wakeup: Cell<Option<i64>>,
 }
 
 static TYPE: TypeCell = TypeCell::new();
@@ -237,6 +239,7 @@ impl LoopState {
             scratch: Cell::new(Vec::new()),
             spent: Cell::new(Vec::new()),
             doorbell: RefCell::new(None),
+            outer_wakeup: Cell::new(None),
         })
     }
 

@@ -7,9 +7,11 @@ Invariant: the interpreter's own handler puts ours in the ready queue, so a sign
 has seen is never lost, whatever the state of the wake-up descriptor.
 """
 
+import contextlib
 import contextvars
 import errno
 import functools
+import os
 import signal
 import sys
 import threading
@@ -97,12 +99,17 @@ class SignalHandlers(Names):
             # The loop runs in another thread, perhaps blocked in its poller.
             self.call_soon_threadsafe(callback, *args, context=context)
 
-    def _signals_rang(self, numbers: bytes) -> None:
+    def _signals_rang(self, numbers: bytes, outer: int | None) -> None:
         """The signals whose numbers the interpreter wrote to the wake-up descriptor.
+
+        Ours took the place of one that is set outside: its owner waits for them as well.
 
         Those that our own handlers saw are in the ready queue. A handler that signal.signal() has
         replaced since is called too: so does asyncio, which goes by the numbers alone.
         """
+        if outer is not None:
+            with contextlib.suppress(OSError):  # full, or closed: as the interpreter has it
+                os.write(outer, numbers)
         for sig in numbers:
             if sig in self._signal_handlers and not self._is_heard(sig):
                 self._signal_received(sig)

@@ -376,7 +376,7 @@ pub(crate) fn doorbell(this: &This) -> Res<Obj> {
 /// Python knows which signals came and has called their handlers. The numbers matter only to a handler
 /// of the loop's that `signal.signal()` replaced since: asyncio calls it nevertheless.
 #[cold]
-fn empty_doorbell(this: &This) -> Res<()> {
+pub(crate) fn empty_doorbell(this: &This) -> Res<()> {
     let mut numbers = Vec::new();
     if let Some((_, bell)) = this.doorbell.borrow().as_ref() {
         let mut bytes = [0; 512];
@@ -391,9 +391,12 @@ fn empty_doorbell(this: &This) -> Res<()> {
     if numbers.is_empty() {
         return Ok(());
     }
-    this.as_obj()
-        .method1(&crate::names::get().signals_rang, &crate::ffi::bytes::from_slice(&numbers)?)
-        .map(drop)
+    let numbers = crate::ffi::bytes::from_slice(&numbers)?;
+    let outer = match this.outer_wakeup.get() {
+        Some(fd) => value::int(fd)?,
+        None => Obj::none(),
+    };
+    this.as_obj().method2(&crate::names::get().signals_rang, &numbers, &outer).map(drop)
 }
 
 /// `_shutdown()`: lets go of everything. Idempotent.

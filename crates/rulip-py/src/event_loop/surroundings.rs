@@ -42,7 +42,8 @@ impl Surroundings {
             None => None,
         };
         let entered = Self { hooks, outer_wakeup };
-        match imports.set_running_loop.call1(this.as_obj()) {
+        let heard = entered.note_outer(this, doorbell.as_ref());
+        match heard.and_then(|()| imports.set_running_loop.call1(this.as_obj())) {
             Ok(_) => Ok(entered),
             Err(raised) => {
                 let mut first = FirstError::default();
@@ -53,6 +54,14 @@ impl Surroundings {
         }
     }
 
+    /// Who set a descriptor before hears of signals as ever: the loop passes them on.
+    fn note_outer(&self, this: &Ref<LoopState>, ours: Option<&Obj>) -> Res<()> {
+        let (Some(outer), Some(ours)) = (&self.outer_wakeup, ours) else { return Ok(()) };
+        let (outer, ours) = (value::as_i64(outer)?, value::as_i64(ours)?);
+        this.outer_wakeup.set((outer != -1 && outer != ours).then_some(outer));
+        Ok(())
+    }
+
     /// Puts everything back.
     pub(crate) fn leave(self, this: &Ref<LoopState>) -> Res<()> {
         let imports = imports::get();
@@ -60,6 +69,11 @@ impl Surroundings {
         first.note(imports.set_running_loop.call1(&Obj::none()), this.as_obj());
         if let Some(outer) = &self.outer_wakeup {
             first.note(give_back_wakeup(this, outer), this.as_obj());
+            if this.outer_wakeup.get().is_some() {
+                // What arrived last is its owner's, too.
+                first.note(super::run::empty_doorbell(this), this.as_obj());
+                this.outer_wakeup.set(None);
+            }
         }
         let hooks = imports.set_asyncgen_hooks.call_tuple(&self.hooks, None);
         first.note(hooks, this.as_obj());
