@@ -8,7 +8,6 @@ Invariant: a class that overrides what asyncio's transports call sees every call
 """
 
 import asyncio
-import socket
 import weakref
 from asyncio.selector_events import (  # type: ignore[attr-defined]
     _SelectorDatagramTransport,
@@ -17,13 +16,11 @@ from asyncio.selector_events import (  # type: ignore[attr-defined]
 from collections.abc import Callable
 from typing import Any
 
-from .sockets import Sockets
+from .sockets import PLAIN, Sockets
 
 #: What asyncio's stream transports call, and its datagram transports.
 CALLED = ("recv", "recv_into", "send", "sendmsg")
 DATAGRAM_CALLED = ("recvfrom", "send", "sendto")
-#: As it was at first: tests put functions in its place.
-PLAIN = socket.socket
 
 
 def has_own_methods(sock: Any, called: tuple[str, ...] = CALLED) -> bool:

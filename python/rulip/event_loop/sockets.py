@@ -26,6 +26,8 @@ NOT_READY = (BlockingIOError, InterruptedError)
 #: The connection is on its way.
 CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EAGAIN, errno.EINTR)
 INTERNET = (socket.AF_INET, socket.AF_INET6)
+#: The class as it was at first: tests put functions in its place.
+PLAIN = socket.socket
 
 
 def check_ssl_socket(sock: Any) -> None:
@@ -170,7 +172,7 @@ class Sockets(Names):
         await self._connect_resolved(sock, family, address)
 
     async def _connect_resolved(self, sock: Any, family: int, address: Any) -> None:
-        if getattr(type(sock), "connect", None) is not socket.socket.connect:
+        if getattr(type(sock), "connect", None) is not PLAIN.connect:
             await self._connect_by_method(sock, address)
             return
         error = sock.connect_ex(address)
