@@ -39,6 +39,15 @@ impl<C: AsRef<[u8]>> WriteQueue<C> {
         self.chunks.push_back(chunk);
     }
 
+    /// Adds a chunk whose first `sent` bytes the kernel has taken already, and not all of them. Nothing may
+    /// wait before it.
+    pub fn push_rest(&mut self, chunk: C, sent: usize) {
+        debug_assert!(self.chunks.is_empty() && sent < chunk.as_ref().len());
+        self.push(chunk);
+        self.sent = sent;
+        self.bytes -= sent;
+    }
+
     /// Bytes not sent yet.
     #[inline]
     pub fn len_bytes(&self) -> usize {

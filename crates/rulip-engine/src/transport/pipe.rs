@@ -66,6 +66,12 @@ impl<C: AsRef<[u8]>> PipeWriter<C> {
         self.note(true);
     }
 
+    /// Queues a chunk whose first `sent` bytes were written at once; the kernel refused the others.
+    pub fn queue_rest(&mut self, chunk: C, sent: usize) {
+        self.queue.push_rest(chunk, sent);
+        self.note(true);
+    }
+
     /// What waits.
     pub fn unsent(&self) -> &WriteQueue<C> {
         &self.queue

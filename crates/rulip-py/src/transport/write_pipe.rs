@@ -209,12 +209,14 @@ impl Ref<WritePipeTransport> {
                 (Err(error), _) => return self.write_failed(&error),
             }
         }
-        let chunk = match (written, Bytes::new(data.clone())) {
-            (0, Ok(chunk)) => chunk,
-            (_, Ok(chunk)) => Bytes::copy_of(&chunk.as_ref()[written..])?,
-            (_, Err(data)) => value::with_buffer(&data, |data| Bytes::copy_of(&data[written..]))??,
-        };
-        self.state.borrow_mut().queue(chunk);
+        match Bytes::new(data.clone()) {
+            Ok(chunk) if at_once => self.state.borrow_mut().queue_rest(chunk, written),
+            Ok(chunk) => self.state.borrow_mut().queue(chunk),
+            Err(data) => {
+                let rest = value::with_buffer(&data, |data| Bytes::copy_of(&data[written..]))??;
+                self.state.borrow_mut().queue(rest);
+            }
+        }
         self.watch(Side::Writer)?;
         self.tell_flow()
     }

@@ -20,6 +20,19 @@ fn a_partial_send_keeps_the_rest_of_its_chunk() {
 }
 
 #[test]
+fn a_chunk_may_have_begun_before() {
+    let (mut queue, mut spent) = (WriteQueue::new(), vec![]);
+    queue.push_rest(b"abcdef".to_vec(), 4);
+    queue.push(b"gh".to_vec());
+    assert_eq!((queue.len_bytes(), queue.first()), (4, &b"ef"[..]));
+    queue.advance(3, &mut spent);
+    assert_eq!((queue.len_bytes(), queue.first()), (1, &b"h"[..]));
+    assert_eq!(spent, [b"abcdef".to_vec()]);
+    queue.advance(1, &mut spent);
+    assert!(queue.is_empty());
+}
+
+#[test]
 fn a_view_is_bounded_by_its_slots_and_by_the_limit() {
     let mut queue = WriteQueue::new();
     for byte in 0..100u8 {
