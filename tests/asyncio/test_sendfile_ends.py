@@ -101,6 +101,23 @@ def test_writes_of_the_same_turn_go_first(run, path, mapped):
 
 
 @WAYS
+def test_a_large_file_behind_a_write_of_the_same_turn(run, path, mapped):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with connection(Recorder, unix_sockets) as (transport, _protocol, peer):
+            receiving = asyncio.ensure_future(recv_to_end(peer))
+            for _ in range(2):
+                with opened(path, mapped) as file:
+                    transport.write(b"head")
+                    assert await within(loop.sendfile(transport, file)) == len(DATA)
+            transport.close()
+            assert await receiving == (b"head" + DATA) * 2
+
+    with no_fd_leak():
+        run(main())
+
+
+@WAYS
 @pytest.mark.parametrize("end", ["abort", "close"])
 def test_closing_ends_it(run, on_rulip, path, mapped, end):
     """The connection ends although the peer does not read; the sender is told."""

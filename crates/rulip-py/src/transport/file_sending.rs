@@ -161,7 +161,7 @@ impl This {
         let (Some(loop_), Some(out)) = (self.loop_.get(), self.out.get()) else { return Ok(()) };
         let fd = if let Some(transport) = Ref::<StreamTransport>::downcast(&out) {
             // Told by the transport, too, if the connection ends.
-            transport.empty_waiter.set(Some(future.clone()));
+            transport.file_waiter.set(Some(future.clone()));
             let duplicate = file::duplicate(descriptor::lend(transport.fd.get())?)
                 .map_err(|error| crate::error::raise_io(&error))?;
             let fd = duplicate.as_raw_fd();
@@ -213,6 +213,11 @@ impl This {
     fn stop(&self) {
         self.sender.borrow_mut().handle_failed();
         self.unwatch();
+        if let Some(out) = self.out.get()
+            && let Some(transport) = Ref::<StreamTransport>::downcast(&out)
+        {
+            drop(transport.file_waiter.take());
+        }
         drop(self.waiter.take());
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct StreamTransport {
     pub(super) context: Slot,
     /// Told when nothing is left to write (`sendfile` waits for that).
     pub(super) empty_waiter: Slot,
+    /// Told if the connection ends while a file is on its way.
+    pub(super) file_waiter: Slot,
     /// Bytes that the last read brought: large ones are read in place.
     pub(super) last_read: Cell<usize>,
     pub(super) token: Cell<Option<Token>>,
@@ -106,6 +108,7 @@ unsafe impl Native for StreamTransport {
             &self.server,
             &self.lost_error,
             &self.empty_waiter,
+            &self.file_waiter,
         ] {
             slot.visit(visit)?;
         }
@@ -124,6 +127,7 @@ unsafe impl Native for StreamTransport {
         drop(self.server.take());
         drop(self.lost_error.take());
         drop(self.empty_waiter.take());
+        drop(self.file_waiter.take());
         drop(crate::ffi::object::take_raw(&self.dict));
         drop(self.loop_.take());
     }
@@ -198,6 +202,7 @@ impl StreamTransport {
             lost_error: Slot::empty(),
             salvage: Cell::new(false),
             empty_waiter: Slot::empty(),
+            file_waiter: Slot::empty(),
             unflushed: Cell::new(false),
             writing_paused: Cell::new(false),
             last_read: Cell::new(0),
@@ -410,10 +415,10 @@ impl Ref<StreamTransport> {
                 self.as_obj(),
             );
         }
-        let waiter = self.empty_waiter.take();
+        let waiters = [self.empty_waiter.take(), self.file_waiter.take()];
         first.note(self.release(), self.as_obj());
-        if let Some(waiter) = waiter {
-            first.note(fail_empty_waiter(&waiter), self.as_obj());
+        for waiter in waiters.into_iter().flatten() {
+            first.note(fail_waiter(&waiter), self.as_obj());
         }
         first.finish()
     }
@@ -502,8 +507,8 @@ impl Ref<StreamTransport> {
     }
 }
 
-/// `sendfile` waits for an empty buffer that never comes.
-fn fail_empty_waiter(waiter: &Obj) -> Res<()> {
+/// `sendfile` waits for an empty buffer, or for room, that never comes.
+fn fail_waiter(waiter: &Obj) -> Res<()> {
     let names = names::get();
     if waiter.method0(&names.done)?.is_true()? {
         return Ok(());
