@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import resource
 import ssl
@@ -56,7 +57,7 @@ async def serve(contender: str, mode: str, port: int, tls: ssl.SSLContext | None
             echo_lines, HOST, port, backlog=BACKLOG, limit=LINE_LIMIT, ssl=tls
         )
     print(json.dumps({"ready": True} | about_process(contender)), flush=True)
-    async with server:
+    with contextlib.closing(server):  # not every loop's server is an `async with`
         await loop.create_future()
 
 

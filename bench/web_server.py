@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -110,7 +111,7 @@ async def serve_protocol(contender: str, port: int) -> None:
 
     server = await asyncio.get_running_loop().create_server(Hello, HOST, port)
     announce(contender)
-    async with server:
+    with contextlib.closing(server):  # not every loop's server is an `async with`
         await asyncio.get_running_loop().create_future()
 
 

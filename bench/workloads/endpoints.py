@@ -266,7 +266,10 @@ async def send_files(size: int, operations: int, measured: Measured) -> None:
 
     async def send() -> None:
         try:
-            await loop.sendfile(transport, file)
+            sent = await loop.sendfile(transport, file)
+            if sent != size:
+                peer.kill()
+                raise RuntimeError(f"sendfile() sent {sent} of {size} bytes")
         except NotImplementedError:
             # What a program does on a loop without it.
             file.seek(0)
