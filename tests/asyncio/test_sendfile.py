@@ -433,3 +433,17 @@ def test_cancelled_while_earlier_writes_wait(run, path):
 
     with no_fd_leak():
         run(main())
+
+
+def test_a_file_that_fails_to_tell_its_number(run):
+    class Failing(io.BytesIO):
+        def fileno(self):
+            raise OSError(5, "broken")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with pair() as (near, _far), pytest.raises(OSError, match="broken"):
+            await loop.sock_sendfile(near, Failing(b"x"))
+
+    with no_fd_leak():
+        run(main())

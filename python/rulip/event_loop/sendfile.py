@@ -130,8 +130,11 @@ def _regular_file(file: Any) -> tuple[int, int]:
     """(descriptor, size) of a file that the kernel may send."""
     try:
         fd = file.fileno()
+    except (AttributeError, io.UnsupportedOperation) as exc:
+        raise asyncio.SendfileNotAvailableError("not a regular file") from exc
+    try:
         return fd, os.fstat(fd).st_size
-    except (AttributeError, io.UnsupportedOperation, OSError) as exc:
+    except OSError as exc:
         raise asyncio.SendfileNotAvailableError("not a regular file") from exc
 
 
