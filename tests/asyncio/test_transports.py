@@ -379,7 +379,8 @@ def test_write_eof_ends_our_half_only(run, sockets, recorder):
 
 
 def test_write_eof_waits_for_what_is_buffered(run, sockets):
-    data = random.Random(7).randbytes(4_000_000)
+    # More than both ends' kernel buffers can grow to.
+    data = random.Random(7).randbytes(16_000_000)
 
     async def main():
         async with connection(Recorder, sockets) as (transport, _, peer):
