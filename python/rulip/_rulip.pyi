@@ -396,7 +396,7 @@ class Lock(asyncio.Lock):
     def __init__(self) -> None: ...
     def locked(self) -> bool:
         """Return True if the lock is held."""
-    def acquire(self) -> Waiter[Literal[True]]:
+    async def acquire(self) -> Literal[True]:
         """Wait until the lock is free, and take it; return True."""
     def release(self) -> None:
         """Free the lock, and wake the first that waits for it."""
@@ -420,7 +420,7 @@ class Event(asyncio.Event):
         """Set the flag, and wake all that wait for it."""
     def clear(self) -> None:
         """Reset the flag."""
-    def wait(self) -> Waiter[Literal[True]]:
+    async def wait(self) -> Literal[True]:
         """Wait until the flag is set; return True."""
 
 class Condition(asyncio.Condition):
@@ -433,9 +433,9 @@ class Condition(asyncio.Condition):
         """Acquire the lock."""
     def release(self) -> None:
         """Release the lock."""
-    def wait(self) -> Waiter[Literal[True]]:
+    async def wait(self) -> Literal[True]:
         """Release the lock until notified; return True."""
-    def wait_for(self, predicate: Callable[[], _T]) -> Waiter[_T]:
+    async def wait_for(self, predicate: Callable[[], _T]) -> _T:
         """Wait until the predicate is true; return what it returned."""
     def notify(self, n: int = 1) -> None:
         """Wake n that wait (one)."""
@@ -457,7 +457,7 @@ class Semaphore(asyncio.Semaphore):
     def __init__(self, value: int = 1) -> None: ...
     def locked(self) -> bool:
         """Return True if acquire() would wait."""
-    def acquire(self) -> Waiter[Literal[True]]:
+    async def acquire(self) -> Literal[True]:
         """Wait for a permit, and take it; return True."""
     def release(self) -> None:
         """Give a permit back, to the first that waits for one."""
@@ -478,11 +478,11 @@ class Barrier(asyncio.Barrier):
     """Tasks wait for each other."""
 
     def __init__(self, parties: int) -> None: ...
-    def wait(self) -> Waiter[int]:
+    async def wait(self) -> int:
         """Wait for the others; return the order of arrival."""
-    def reset(self) -> Waiter[None]:
+    async def reset(self) -> None:
         """Send those that wait away with an error."""
-    def abort(self) -> Waiter[None]:
+    async def abort(self) -> None:
         """Break the barrier, for good."""
     def __aenter__(self) -> Waiter[int]:  # type: ignore[override]
         """Wait for the others."""
@@ -511,17 +511,17 @@ class Queue(asyncio.Queue[_T]):
         """Return True if there are no items."""
     def full(self) -> bool:
         """Return True if there are maxsize items."""
-    def put(self, item: _T) -> Waiter[None]:
+    async def put(self, item: _T) -> None:
         """Wait for a place, and put the item."""
     def put_nowait(self, item: _T) -> None:
         """Put the item, or raise QueueFull."""
-    def get(self) -> Waiter[_T]:
+    async def get(self) -> _T:
         """Wait for an item, and return it."""
     def get_nowait(self) -> _T:
         """Return an item, or raise QueueEmpty."""
     def task_done(self) -> None:
         """Report that an item is done with."""
-    def join(self) -> Waiter[None]:
+    async def join(self) -> None:
         """Wait until all items are done with."""
     if sys.version_info >= (3, 13):
         def shutdown(self, immediate: bool = False) -> None:

@@ -70,6 +70,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let task = task::slots::build()?;
         #[cfg(not(Py_3_14))]
         ffi::special::build()?;
+        ffi::coroutine_function::build()?;
         immediate::build()?;
         waiting::build()?;
         shield::build()?;
@@ -101,7 +102,7 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
             ("StreamRead", streams::read::build()?),
             ("StreamDrain", streams::drain::build()?),
             ("EventLoop", event_loop::methods::build()?),
-            ("sleep", ffi::spec::module_function(function(
+            ("sleep", ffi::coroutine_function::function(function(
                 c"sleep",
                 c"sleep(delay, result=None)\n--\n\nA coroutine that completes after `delay` seconds (mirrors asyncio.sleep).",
                 task::sleep::sleep,
@@ -123,13 +124,13 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"timeout_at(when)\n--\n\nA limit at loop time `when` for a block (mirrors asyncio.timeout_at).",
                 timeouts::slots::timeout_at,
             ))?),
-            ("wait", ffi::spec::module_function(function(
+            ("wait", ffi::coroutine_function::function(function(
                 c"wait",
                 c"wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\nA coroutine that waits for some or all of many futures (mirrors asyncio.wait).",
                 waiting::wait,
             ))?),
             ("wait_for", if cfg!(Py_3_12) {
-                ffi::spec::module_function(function(
+                ffi::coroutine_function::function(function(
                     c"wait_for",
                     c"wait_for(fut, timeout)\n--\n\nA coroutine that awaits with a limit in seconds (mirrors asyncio.wait_for).",
                     timeouts::wait_for::wait_for,

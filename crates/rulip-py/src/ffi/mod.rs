@@ -13,6 +13,7 @@ pub(crate) mod bytearray;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod context;
+pub(crate) mod coroutine_function;
 pub(crate) mod descriptor;
 pub(crate) mod error;
 pub(crate) mod gc;

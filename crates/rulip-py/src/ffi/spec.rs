@@ -107,16 +107,20 @@ impl TypeSpec {
     }
 
     /// Instances are called through the function at this offset.
-    #[cfg(not(Py_3_14))]
     pub(super) fn vectorcall_at(mut self, offset: usize) -> Self {
         self.flags |= c::Py_TPFLAGS_HAVE_VECTORCALL;
         self.member(c"__vectorcalloffset__", offset)
     }
 
     /// CPython may call it with the object as first argument, without binding it.
-    #[cfg(not(Py_3_14))]
     pub(super) fn method_descriptor(mut self) -> Self {
         self.flags |= c::Py_TPFLAGS_METHOD_DESCRIPTOR;
+        self
+    }
+
+    /// Nobody changes it: CPython remembers what it is where it is used.
+    pub(super) fn immutable(mut self) -> Self {
+        self.flags |= c::Py_TPFLAGS_IMMUTABLETYPE;
         self
     }
 
@@ -206,6 +210,7 @@ pub(crate) fn own_methods(class: &Obj, native: &TypeCell) -> Res<()> {
                     Obj::from_owned(c::PyDescr_NewMethod(class.as_ptr().cast(), method))?;
                 #[cfg(not(Py_3_14))]
                 let descriptor = super::special::stand_in(class, descriptor, method)?;
+                let descriptor = super::coroutine_function::stand_in(class, descriptor, method)?;
                 class.set_attr(&name, &descriptor)?;
             }
             method = method.add(1);
