@@ -26,6 +26,12 @@ SERVER_SKIPS_ABSENT_ADDRESSES = sys.version_info >= (3, 13)
 #: create_datagram_endpoint(sock=...) takes every socket but a stream.
 DATAGRAM_TAKES_NON_STREAM = sys.version_info >= (3, 13)
 
+#: Server.serve_forever(), cancelled, waits for clients that it could close, but does not.
+SERVE_FOREVER_LEAVES_CLIENTS = (
+    hasattr(asyncio.Server, "close_clients")
+    and "close_clients" not in asyncio.Server.serve_forever.__code__.co_names
+)
+
 #: sendfile() leaves the file's position behind the last byte sent, even if none was.
 SENDFILE_ALWAYS_SEEKS = sys.version_info >= (3, 14)
 

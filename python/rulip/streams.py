@@ -8,6 +8,7 @@ Invariant: everything here works on any asyncio loop; on rulip's, bytes come wit
 """
 
 import asyncio
+import functools
 from asyncio import events, streams
 from asyncio.exceptions import IncompleteReadError, LimitOverrunError
 from collections.abc import Awaitable, Callable
@@ -48,13 +49,37 @@ def _with_our_writer(method: Any) -> Any:
     )
 
 
+def _with_errors_reported(connection_made: Any) -> Any:
+    """The method, with what a plain client_connected_cb raises reported, and its connection closed.
+
+    Later releases do that themselves; without it the client would wait for an answer for ever.
+    """
+    message = "Unhandled exception in client_connected_cb"
+    if message in connection_made.__code__.co_consts:
+        return connection_made
+
+    @functools.wraps(connection_made)
+    def reporting(self: Any, transport: Any) -> None:
+        try:
+            connection_made(self, transport)
+        except Exception as exc:
+            if self._client_connected_cb is None:
+                raise
+            context = {"message": message, "exception": exc, "transport": transport}
+            self._loop.call_exception_handler(context)
+            transport.close()
+            self._strong_reader = None
+
+    return reporting
+
+
 class StreamReaderProtocol(_rulip.StreamReaderProtocol, streams.StreamReaderProtocol):
     """asyncio.StreamReaderProtocol, which a native transport feeds without Python calls."""
 
     __slots__ = ()
 
-    # Exactly as this Python's asyncio does it, but with our writer.
-    connection_made = _with_our_writer(_StockProtocol.connection_made)
+    # As this Python's asyncio does it, but with our writer.
+    connection_made = _with_errors_reported(_with_our_writer(_StockProtocol.connection_made))
 
 
 _rulip._set_stream_classes(StreamReader, StreamReaderProtocol, StreamWriter)

@@ -135,6 +135,56 @@ def test_serve_forever_ends_by_cancelling_and_closes(run):
         run(main())
 
 
+def test_serve_forever_ends_by_cancelling_with_a_client_there(run, on_rulip):
+    stock = asyncio.Server
+    if not hasattr(stock, "close_clients"):
+        return  # since 3.13
+    if not on_rulip and "close_clients" not in stock.serve_forever.__code__.co_names:
+        return  # earlier releases wait for the client to go
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        factory = Factory()
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        assert type(server).__name__ == "Server"
+        serving = asyncio.ensure_future(server.serve_forever())
+        with socket.create_connection(address(server)) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, b"hello")
+            assert await recv_exactly(client, 5) == b"hello"
+            serving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await within(serving)
+            assert await recv_to_end(client) == b""
+        await factory.all_lost()
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_waiting_for_a_server_leaves_the_connections_alone(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        factory = Factory()
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        with socket.create_connection(address(server)) as client:
+            client.setblocking(False)
+            await loop.sock_sendall(client, b"before")
+            assert await recv_exactly(client, 6) == b"before"
+            server.close()
+            with pytest.raises(RuntimeError, match="is closed"):
+                await server.serve_forever()
+            waiting = asyncio.ensure_future(server.wait_closed())
+            await turns(3)
+            await loop.sock_sendall(client, b"after")
+            assert await recv_exactly(client, 5) == b"after"
+        await factory.all_lost()
+        await within(waiting)
+
+    with no_fd_leak():
+        run(main())
+
+
 def test_serve_forever_ends_by_closing(run):
     async def main():
         loop = asyncio.get_running_loop()

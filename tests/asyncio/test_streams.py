@@ -263,6 +263,34 @@ def test_a_cancelled_read_loses_no_byte(run, sockets):
     run(main())
 
 
+def test_a_plain_callback_that_raises_ends_its_connection(run, stream_classes):
+    message = "Unhandled exception in client_connected_cb"
+    made = asyncio.StreamReaderProtocol.connection_made
+    if stream_classes == "stock" and message not in made.__code__.co_consts:
+        return  # earlier releases leave the connection open
+
+    async def main():
+        reports = collect_reports(asyncio.get_running_loop())
+
+        def serve(reader, writer):
+            raise ValueError("at once")
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        reader, writer = await within(asyncio.open_connection(host, port))
+        assert await within(reader.read()) == b""
+        writer.close()
+        await within(writer.wait_closed())
+        server.close()
+        await within(server.wait_closed())
+        [report] = reports
+        assert report["message"] == message
+        assert isinstance(report["exception"], ValueError)
+        assert report["transport"].is_closing()
+
+    run(main())
+
+
 def test_a_server_of_streams(run):
     async def main():
         async def serve(reader, writer):

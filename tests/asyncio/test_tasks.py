@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.loopback import spin, turns
+from tests.loopback import collect_reports, spin, turns
 
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="unset")
 
@@ -494,3 +494,47 @@ def test_an_eager_tasks_error_is_not_tied_to_what_its_maker_handles(loop):
 
     loop.run_until_complete(main())
     assert contexts == [None]
+
+
+def test_create_task_names_the_keyword_it_refuses(loop):
+    refused = ["unknown"] if sys.version_info >= (3, 13, 3) else ["unknown", "eager_start"]
+    for factory in (None, lambda loop, coro: asyncio.Task(coro, loop=loop)):
+        loop.set_task_factory(factory)
+        for name in refused:
+            coro = asyncio.sleep(0)
+            with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+                loop.create_task(coro, **{name: False})
+            coro.close()
+
+
+def test_debug_mode_refuses_what_another_thread_schedules(loop):
+    reports = collect_reports(loop)  # asyncio's refused task complains when it dies
+
+    async def main():
+        future = loop.create_future()
+        future.add_done_callback(lambda _: None)
+        coro = asyncio.sleep(0)
+        refused = []
+
+        def use():
+            for schedule in (
+                lambda: loop.call_soon(print),
+                lambda: loop.create_task(coro),
+                lambda: asyncio.Task(coro, loop=loop),
+                future.cancel,
+            ):
+                try:
+                    schedule()
+                except RuntimeError as exc:
+                    refused.append(str(exc))
+
+        await loop.run_in_executor(None, use)
+        coro.close()
+        return refused
+
+    loop.set_debug(True)
+    refused = loop.run_until_complete(main())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    assert len(refused) == 4
+    assert all(text.startswith("Non-thread-safe operation") for text in refused)
+    assert all("destroyed" in report["message"] for report in reports)

@@ -46,6 +46,31 @@ def task_type(request):
 # Made by hand
 
 
+@pytest.mark.parametrize("task", [False, True])
+def test_what_skipped_its_init_says_so(run, future_type, task_type, task):
+    kind: Any = task_type if task else future_type
+    text = r"Future object is not initialized\."
+
+    class Blank(kind):
+        def __init__(self) -> None:
+            pass
+
+    async def main():
+        blank = Blank()
+        with pytest.raises(RuntimeError, match=text):
+            await blank
+        for look in (repr, iter, lambda it: it.get_loop(), lambda it: it._state):
+            with pytest.raises(RuntimeError, match=text):
+                look(blank)
+        for ask in (blank.result, blank.exception):
+            with pytest.raises(asyncio.InvalidStateError, match=text):
+                ask()
+        assert not blank.done()
+        assert not blank.cancelled()
+
+    run(main())
+
+
 def test_a_future_of_a_given_loop(loop, future_type):
     future = future_type(loop=loop)
     assert future.get_loop() is loop
@@ -215,7 +240,8 @@ def test_things_whose_init_never_ran_or_ran_twice():
             for make in (kind.__new__, type("Sub", (kind,), {"__init__": lambda self: None})):
                 thing = make(kind) if make is kind.__new__ else make()
                 for name in ("result", "exception", "done", "cancelled", "cancel", "get_loop",
-                             "__await__", "get_name", "get_coro", "get_stack", "uncancel"):
+                             "__await__", "get_name", "get_coro", "get_stack", "uncancel",
+                             "__repr__"):
                     try:
                         getattr(thing, name)()
                     except (RuntimeError, AttributeError, asyncio.InvalidStateError) as exc:
@@ -227,7 +253,6 @@ def test_things_whose_init_never_ran_or_ran_twice():
                         getattr(thing, name)(print)
                     except (RuntimeError, AttributeError, asyncio.InvalidStateError):
                         pass
-                repr(thing) if kind is rulip.Future else None
                 del thing
                 gc.collect()
 

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 
 use rulip_engine::{Deadline, Engine, Io, Readiness, Token};
 
+use crate::ffi::gc;
 use crate::ffi::native::{Native, TypeCell, Unowned};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
@@ -256,6 +257,18 @@ impl LoopState {
     #[inline]
     pub(crate) fn check_closed(&self) -> Res<()> {
         if self.closed.get() { Err(Raised::runtime_error("Event loop is closed")) } else { Ok(()) }
+    }
+
+    /// Whether the caller may schedule without `call_soon_threadsafe()`: asked in debug mode.
+    #[cold]
+    pub(crate) fn check_thread(&self) -> Res<()> {
+        let owner = self.thread_ident.get();
+        if owner == 0 || owner == gc::thread_ident() {
+            return Ok(());
+        }
+        Err(Raised::runtime_error(
+            "Non-thread-safe operation invoked on an event loop other than the current one",
+        ))
     }
 
     /// Whether `create_task()` only makes a native task: no factory, nothing replaced.

@@ -2,7 +2,7 @@
 
 Lives here: listening sockets made and bound, _start_serving/_stop_serving.
 Does not live here: accepting (native), the Server object (asyncio's own, for its exact
-per-version semantics).
+per-version semantics, but for one that would not end).
 Thread: the loop's own.
 Invariant: a listening socket made here belongs to a Server that the caller gets, or is closed.
 """
@@ -16,7 +16,7 @@ import os
 import socket
 import stat
 from asyncio import tasks
-from asyncio.base_events import Server
+from asyncio.base_events import Server as StockServer
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
 
@@ -26,6 +26,7 @@ from os import unlink as os_unlink
 from typing import Any
 
 from .._compat import (
+    SERVE_FOREVER_LEAVES_CLIENTS,
     SERVER_SKIPS_ABSENT_ADDRESSES,
     UNIX_SERVER_CLEANS_UP,
     bind_error_text,
@@ -33,6 +34,30 @@ from .._compat import (
 from .connect import Connect
 from .names import STOCK, STOCK_UNIX
 from .sockets import INTERNET, check_ssl_socket
+
+
+class ServerThatEnds(StockServer):
+    """A server whose serve_forever() ends when it is cancelled, though clients stay connected.
+
+    It closes their connections, as later releases do; before, it waited for them to go.
+    """
+
+    _ends_clients = False
+
+    async def serve_forever(self) -> None:
+        self._ends_clients = self._ends_clients or bool(self.sockets)
+        await super().serve_forever()
+
+    async def wait_closed(self) -> None:
+        # serve_forever() comes by here once it is cancelled.
+        if self._ends_clients and not self.sockets:
+            self.close_clients()
+        await super().wait_closed()
+
+
+ServerThatEnds.__name__ = ServerThatEnds.__qualname__ = StockServer.__name__
+
+Server: type[StockServer] = ServerThatEnds if SERVE_FOREVER_LEAVES_CLIENTS else StockServer
 
 #: The first character of an abstract Unix address.
 ABSTRACT = (0, "\x00")
@@ -119,7 +144,7 @@ class Serve(Connect):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-    ) -> Server:
+    ) -> StockServer:
         """Make a TCP server, bound to every address that the host or hosts stand for."""
         _check_server_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
@@ -163,7 +188,7 @@ class Serve(Connect):
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
         start_serving: bool,
-    ) -> Server:
+    ) -> StockServer:
         for sock in sockets:
             sock.setblocking(False)
         server = Server(
@@ -275,7 +300,7 @@ class Serve(Connect):
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
         cleanup_socket: bool = UNIX_SERVER_CLEANS_UP,
-    ) -> Server:
+    ) -> StockServer:
         """Make a server on a Unix socket."""
         _check_server_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if path is not None:

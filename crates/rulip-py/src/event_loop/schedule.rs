@@ -24,7 +24,7 @@ pub(crate) fn call_soon(this: &This, args: &Args<'_>) -> Res<Obj> {
         args.bind_leading("call_soon", [c"callback"])?;
     this.check_closed()?;
     if this.debug.get() {
-        check_thread(this)?;
+        this.check_thread()?;
         check_callback(callback, "call_soon")?;
     }
     let handle = Handle::new(this, callback.clone(), InlineArgs::new(rest)?, context)?;
@@ -137,7 +137,7 @@ fn at(
 ) -> Res<Ref<TimerHandle>> {
     this.check_closed()?;
     if this.debug.get() {
-        check_thread(this)?;
+        this.check_thread()?;
         // asyncio's call_later goes through call_at, and so its texts say that.
         check_callback(callback, "call_at")?;
     }
@@ -158,16 +158,6 @@ pub(crate) fn add_callback(this: &This, handle: &Obj) -> Res<Obj> {
         this.push(Job::Handle(handle.clone()));
     }
     Ok(Obj::none())
-}
-
-fn check_thread(this: &This) -> Res<()> {
-    let owner = this.thread_ident.get();
-    if owner == 0 || owner == gc::thread_ident() {
-        return Ok(());
-    }
-    Err(Raised::runtime_error(
-        "Non-thread-safe operation invoked on an event loop other than the current one",
-    ))
 }
 
 fn check_callback(callback: &Obj, function: &str) -> Res<()> {

@@ -34,6 +34,18 @@ struct Keywords {
     unknown: Option<Obj>,
 }
 
+impl Keywords {
+    /// Before 3.13.3, `create_task()` takes a name and a context and nothing else.
+    fn refuse_new_ones(&self) -> Res<()> {
+        let name = match (&self.unknown, &self.eager_start) {
+            (Some(unknown), _) => unknown.clone(),
+            (None, Some(_)) => value::interned(c"eager_start")?,
+            (None, None) => return Ok(()),
+        };
+        Err(crate::ffi::arguments::unexpected("create_task", &name))
+    }
+}
+
 fn keywords(args: &Args<'_>) -> Keywords {
     let mut found = Keywords::default();
     for (name, item) in args.keywords() {
@@ -99,8 +111,7 @@ fn create_with_new_keywords(this: &This, coro: &Obj, found: &Keywords) -> Res<Ob
         return Err(crate::ffi::arguments::unexpected("create_task", unknown));
     }
     if imports::get().version < (3, 13, 3) {
-        let name = value::interned(c"eager_start")?;
-        return Err(crate::ffi::arguments::unexpected("create_task", &name));
+        found.refuse_new_ones()?;
     }
     let eager = found.eager_start.as_ref().map_or(Ok(false), Obj::is_true)?;
     Task::spawn_perhaps_eagerly(this, coro, found.name.as_ref(), found.context.clone(), eager)
@@ -141,9 +152,7 @@ fn through_class(this: &This, class: &Obj, coro: &Obj, args: &Args<'_>) -> Res<O
         }
         return class.call_tuple(&value::tuple(&[coro])?, Some(&passed));
     }
-    if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
-        return Err(crate::ffi::arguments::unexpected("create_task", unknown));
-    }
+    found.refuse_new_ones()?;
     let name = found.name.unwrap_or_else(Obj::none);
     value::dict_set(&passed, &value::interned(c"name")?, &name)?;
     if let Some(context) = &found.context {
@@ -163,9 +172,7 @@ fn through_factory(this: &This, coro: &Obj, args: &Args<'_>) -> Res<Obj> {
     let Some(factory) = this.task_factory.get() else { return Ok(Obj::none()) };
     // 3.13.3 began to pass everything on; before, other keywords were errors.
     if imports::get().version < (3, 13, 3) {
-        if let Some(unknown) = found.unknown.as_ref().or(found.eager_start.as_ref()) {
-            return Err(crate::ffi::arguments::unexpected("create_task", unknown));
-        }
+        found.refuse_new_ones()?;
         return through_old_factory(this, &factory, coro, &found);
     }
     let passed = value::dict()?;

@@ -170,6 +170,9 @@ impl Ref<Future> {
             return self.schedule_by_name(callback);
         };
         loop_.check_closed()?;
+        if loop_.debug.get() {
+            loop_.check_thread()?;
+        }
         let Callback { subject, context } = callback;
         let job = match context {
             Some(context) => Job::Handle(Handle::new(

@@ -57,6 +57,7 @@ impl Awaitable for FutureIter {
 
 /// An iterator over a future.
 pub(super) fn over(future: &Ref<Future>) -> Res<Obj> {
+    future.ensure_initialised()?;
     Ref::new(FutureIter { future: RefSlot::new(Some(future.clone())) }).map(Ref::into_obj)
 }
 

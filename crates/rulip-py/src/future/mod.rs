@@ -77,6 +77,8 @@ pub(crate) struct Future {
 
 static TYPE: TypeCell = TypeCell::new();
 
+const UNINITIALISED: &str = "Future object is not initialized.";
+
 // SAFETY: every reference held is visited.
 #[allow(unsafe_code, reason = "a promise about the layout or the collector, no operation")]
 unsafe impl Native for Future {
@@ -239,7 +241,7 @@ impl Future {
 
     #[inline]
     pub(crate) fn loop_obj(&self) -> Res<Obj> {
-        self.loop_.get().ok_or_else(|| Raised::runtime_error("Future object is not initialized."))
+        self.loop_.get().ok_or_else(|| Raised::runtime_error(UNINITIALISED))
     }
 
     #[inline]
@@ -343,11 +345,17 @@ impl Ref<Future> {
 
     /// Only what skipped `__init__` has no loop.
     #[inline]
-    fn ensure_initialised(&self) -> Res<()> {
+    pub(crate) fn ensure_initialised(&self) -> Res<()> {
         if self.loop_.is_set() {
             return Ok(());
         }
-        Err(Raised::runtime_error("Future object is not initialized."))
+        Err(Raised::runtime_error(UNINITIALISED))
+    }
+
+    #[cold]
+    fn not_yet(&self, text: &str) -> Res<Obj> {
+        let text = if self.loop_.is_set() { text } else { UNINITIALISED };
+        Err(Raised::new(&imports::get().invalid_state_error, text))
     }
 
     fn ensure_pending(&self) -> Res<()> {
@@ -407,9 +415,7 @@ impl Ref<Future> {
                 None => Ok(Obj::none()),
             },
             State::Cancelled => Err(Raised::from_exception(&self.make_cancelled_error()?)),
-            State::Pending => {
-                Err(Raised::new(&imports::get().invalid_state_error, "Result is not set."))
-            }
+            State::Pending => self.not_yet("Result is not set."),
         }
     }
 

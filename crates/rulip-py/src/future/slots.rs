@@ -31,9 +31,18 @@ pub(crate) fn build() -> Res<Obj> {
     .slot(c::Py_tp_init, init(initialise))
     .slot(
         c::Py_tp_repr,
-        unary(|this: &Ref<Future>| imports::get().future_repr.call1(this.as_obj())),
+        unary(|this: &Ref<Future>| {
+            this.ensure_initialised()?;
+            imports::get().future_repr.call1(this.as_obj())
+        }),
     )
-    .slot(c::Py_am_await, unary(|this: &Ref<Future>| Ok(this.to_obj())))
+    .slot(
+        c::Py_am_await,
+        unary(|this: &Ref<Future>| {
+            this.ensure_initialised()?;
+            Ok(this.to_obj())
+        }),
+    )
     .slot(c::Py_am_send, send::send_slot::<Future>())
     .slot(c::Py_tp_iter, unary(iter::over))
     .slot(c::Py_tp_iternext, send::iternext_slot::<Future>())
@@ -107,7 +116,10 @@ pub(crate) fn build() -> Res<Obj> {
         property(
             c"_log_traceback",
             c"Whether an exception is held that nobody saw.",
-            |this: &Ref<Future>| Ok(Obj::bool(this.log_traceback.get())),
+            |this: &Ref<Future>| {
+                this.ensure_initialised()?;
+                Ok(Obj::bool(this.log_traceback.get()))
+            },
             |this: &Ref<Future>, value: Option<&Obj>| {
                 let Some(value) = value else {
                     return Err(Raised::new(&attribute_error()?, "cannot delete attribute"));
@@ -133,6 +145,7 @@ pub(crate) fn build() -> Res<Obj> {
         ),
         getter(c"_state", c"PENDING, FINISHED or CANCELLED.", state_name),
         getter(c"_result", c"The result, if any.", |this: &Ref<Future>| {
+            this.ensure_initialised()?;
             Ok(if this.state() == State::Finished {
                 this.result.get_or_none()
             } else {
@@ -140,6 +153,7 @@ pub(crate) fn build() -> Res<Obj> {
             })
         }),
         getter(c"_exception", c"The exception, if any.", |this: &Ref<Future>| {
+            this.ensure_initialised()?;
             Ok(if this.state() == State::Failed { this.result.get_or_none() } else { Obj::none() })
         }),
         getter(c"_loop", c"The event loop.", |this: &Ref<Future>| Ok(this.loop_.get_or_none())),
@@ -213,9 +227,7 @@ fn exception(this: &Ref<Future>) -> Res<Obj> {
             Ok(this.result.get_or_none())
         }
         State::Cancelled => Err(Raised::from_exception(&this.make_cancelled_error()?)),
-        State::Pending => {
-            Err(Raised::new(&imports::get().invalid_state_error, "Exception is not set."))
-        }
+        State::Pending => this.not_yet("Exception is not set."),
     }
 }
 
@@ -256,6 +268,7 @@ fn add_done_callback(this: &Ref<Future>, args: &Args<'_>) -> Res<Obj> {
 }
 
 fn state_name(this: &Ref<Future>) -> Res<Obj> {
+    this.ensure_initialised()?;
     value::interned(match this.state() {
         State::Pending => c"PENDING",
         State::Finished | State::Failed => c"FINISHED",
@@ -264,6 +277,7 @@ fn state_name(this: &Ref<Future>) -> Res<Obj> {
 }
 
 fn callbacks(this: &Ref<Future>) -> Res<Obj> {
+    this.ensure_initialised()?;
     let list = this.callbacks()?;
     if list.is_empty() {
         return Ok(Obj::none());

@@ -145,7 +145,7 @@ impl Task {
             slot: Cell::new(UNREGISTERED),
             member: Cell::new(UNREGISTERED),
             must_cancel: Cell::new(false),
-            log_destroy_pending: Cell::new(true),
+            log_destroy_pending: Cell::new(false),
             initialised: Cell::new(false),
         }
     }
@@ -187,6 +187,9 @@ impl Task {
         context: Option<Obj>,
     ) -> Res<Ref<Self>> {
         check_coroutine(coro)?;
+        if loop_.debug.get() {
+            loop_.check_thread()?;
+        }
         let this = Ref::new(Self::of(Future::pending(loop_)))?;
         this.prepare(coro, name, context)?;
         if loop_.debug.get() {
@@ -235,7 +238,10 @@ impl Task {
         if let Some(name) = self.name.get_obj() {
             return Ok(name);
         }
-        let name = value::str(&format!("Task-{}", self.name.as_number().unwrap_or(0)))?;
+        let Some(number) = self.name.as_number().filter(|number| *number > 0) else {
+            return Ok(Obj::none()); // what skipped `__init__`
+        };
+        let name = value::str(&format!("Task-{number}"))?;
         self.name.set_obj(name.clone());
         Ok(name)
     }

@@ -36,7 +36,10 @@ pub(crate) fn build() -> Res<Obj> {
     .slot(c::Py_tp_new, new(|kind, _args, _kwargs| crate::ffi::native::allocate(kind, Task::blank())))
     .slot(c::Py_tp_init, init(initialise))
     .called(class_call(called))
-    .slot(c::Py_tp_repr, unary(|this: &Ref<Task>| imports::get().task_repr.call1(this.as_obj())))
+    .slot(c::Py_tp_repr, unary(|this: &Ref<Task>| {
+        this.future_ref().ensure_initialised()?;
+        imports::get().task_repr.call1(this.as_obj())
+    }))
     .methods([
         fast(c"cancel", c"cancel($self, msg=None)\n--\n\nRequest that the task cancel itself.", |this: &Ref<Task>, args: &Args<'_>| {
             Ok(Obj::bool(Task::request_cancel(this, cancel_message(args)?)?))

@@ -439,6 +439,9 @@ pub(super) fn start(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>) -> Res<()>
     match loop_ {
         Some(loop_) => {
             loop_.check_closed()?;
+            if loop_.debug.get() {
+                loop_.check_thread()?;
+            }
             registry::register(loop_, task);
             again(task, Some(loop_))
         }

@@ -1,7 +1,8 @@
 //! How this Python's task groups behave: they changed from release to release.
 //!
 //! Each difference has a name here and is found by looking at asyncio's own class, so that a bug-fix
-//! release is followed too. Not here: behaviour. Attached threads; found once.
+//! release is followed too. Bugs that such a release ended, and on which nobody can rely, are no
+//! differences: missed cancellations, cycles left behind. Not here: behaviour. Attached threads; found once.
 
 use crate::ffi::object::Attached;
 use crate::ffi::{Obj, Res, call, value};
@@ -11,16 +12,12 @@ use crate::ffi::{Obj, Res, call, value};
 pub(crate) struct Dialect {
     /// `create_task()` closes the coroutine that it refuses.
     pub(crate) closes_refused: bool,
-    /// A task that is done when it is made is counted at once, without a callback.
-    pub(crate) counts_done_at_once: bool,
     /// `create_task()` cancels what it made if the group aborts by then.
     pub(crate) cancels_late_comers: bool,
     /// `create_task()` hands all keywords on.
     pub(crate) hands_keywords_on: bool,
     /// `create_task()` hands the name on, instead of setting it afterwards.
     pub(crate) hands_name_on: bool,
-    /// Subclasses of `CancelledError` count as cancellation.
-    pub(crate) knows_subclasses: bool,
     /// The parent's own cancellation is taken back before the group waits, not after.
     pub(crate) uncancels_early: bool,
     /// A parent that is cancelled besides is cancelled again when the group raises.
@@ -29,7 +26,7 @@ pub(crate) struct Dialect {
     pub(crate) keeps_cancellation: bool,
     /// A lone `GeneratorExit` from the block is raised as it is.
     pub(crate) knows_generator_exit: bool,
-    /// What was raised is forgotten when the block is left.
+    /// What was raised is forgotten even when the block is left by `close()`.
     pub(crate) forgets: bool,
     /// The block's exception is suppressed, unless another one is raised.
     pub(crate) suppresses: bool,
@@ -62,11 +59,9 @@ impl Dialect {
         let has_cancel = class.attr_opt(&value::str("cancel")?)?.is_some();
         Ok(Self {
             closes_refused: has(&create, "close"),
-            counts_done_at_once: has(&create, "done") && !has(&create, "cancel"),
             cancels_late_comers: has(&create, "done") && has(&create, "cancel"),
             hands_keywords_on: has(&keywords, "kwargs"),
             hands_name_on: !has(&create, "_set_task_name"),
-            knows_subclasses: has(&leave, "issubclass"),
             uncancels_early: place("uncancel") < place("_abort"),
             cancels_again: has(&leave, "cancelling"),
             keeps_cancellation: has(&leave_locals, "pending_cancellation_error"),

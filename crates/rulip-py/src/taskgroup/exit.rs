@@ -114,12 +114,7 @@ impl Exit {
     /// Whether the block ended by a cancellation.
     fn was_cancelled(&self) -> Res<bool> {
         let Some(exc_type) = self.exc_type.get() else { return Ok(false) };
-        let cancelled = &imports::get().cancelled_error;
-        if dialect::get().knows_subclasses {
-            exc_type.is_subclass(cancelled)
-        } else {
-            Ok(exc_type.is(cancelled))
-        }
+        exc_type.is_subclass(&imports::get().cancelled_error)
     }
 
     fn begin(&self, group: &Ref<TaskGroup>) -> Res<Step> {
@@ -260,20 +255,20 @@ impl Exit {
                 Ok(Step::Yield(yielded))
             }
             Ok(done) => {
-                self.leave(group);
+                self.leave(group, true);
                 Ok(done)
             }
             Err(raised) => {
                 let exc = raised.take();
-                self.leave(group);
+                self.leave(group, true);
                 Err(Raised::restore(exc))
             }
         }
     }
 
-    fn leave(&self, group: &Ref<TaskGroup>) {
+    fn leave(&self, group: &Ref<TaskGroup>, forgetting: bool) {
         self.state.set(State::Spent);
-        if dialect::get().forgets {
+        if forgetting {
             group.parent.set(None);
             group.errors.set(None);
             group.errors_gone.set(true);
@@ -320,7 +315,7 @@ impl Ref<Exit> {
             return Err(coroutine::busy());
         }
         match self.group.get() {
-            Some(group) if state == State::Waiting => self.leave(&group),
+            Some(group) if state == State::Waiting => self.leave(&group, dialect::get().forgets),
             _ => self.forget(),
         }
         Ok(())
