@@ -80,6 +80,8 @@ def test_default_limits(run, sockets):
         ({"high": 7, "low": 7}, (7, 7)),
         ({"high": None, "low": None}, (16384, 65536)),
         ({"high": 1 << 40}, (1 << 38, 1 << 40)),
+        ({"high": 1e6}, (250_000, 1_000_000)),
+        ({"high": 2**20 / 2, "low": 10.0}, (10, 2**19)),
     ],
 )
 def test_limits_follow_from_each_other(run, keywords, limits):
@@ -91,13 +93,26 @@ def test_limits_follow_from_each_other(run, keywords, limits):
     run(main())
 
 
-@pytest.mark.parametrize("keywords", [{"high": -1}, {"low": -1}, {"high": 1, "low": 2}])
+@pytest.mark.parametrize(
+    "keywords", [{"high": -1}, {"low": -1}, {"high": 1, "low": 2}, {"high": float("nan")}]
+)
 def test_limits_that_make_no_sense_are_refused(run, keywords):
     async def main():
         async with connection() as (transport, _, _):
             with pytest.raises(ValueError, match=r"high \(.*\) must be >= low \(.*\) must be >= 0"):
                 transport.set_write_buffer_limits(**keywords)
             assert transport.get_write_buffer_limits() == (16384, 65536)
+
+    run(main())
+
+
+@pytest.mark.parametrize("high", [float("inf"), 1 << 70])
+def test_a_limit_past_all_memory(run, high):
+    async def main():
+        async with connection(Watching) as (transport, protocol, _):
+            transport.set_write_buffer_limits(high=high, low=0)
+            transport.write(b"x" * 8_000_000)
+            assert "pause_writing" not in protocol.calls
 
     run(main())
 

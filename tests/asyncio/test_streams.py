@@ -263,6 +263,15 @@ def test_a_cancelled_read_loses_no_byte(run, sockets):
     run(main())
 
 
+def test_reading_as_much_as_a_number_can_say(run):
+    async def main():
+        async with streams() as (reader, _, peer):
+            peer.send(b"abc")
+            assert await within(reader.read(1 << 70)) == b"abc"
+
+    run(main())
+
+
 def test_a_plain_callback_that_raises_ends_its_connection(run, stream_classes):
     message = "Unhandled exception in client_connected_cb"
     made = asyncio.StreamReaderProtocol.connection_made

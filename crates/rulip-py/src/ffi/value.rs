@@ -130,6 +130,32 @@ pub(crate) fn as_i64(obj: &Obj) -> Res<i64> {
     }
 }
 
+/// The int; one that does not fit is the nearest that does.
+pub(crate) fn nearest_i64(obj: &Obj) -> Res<i64> {
+    let mut overflow = 0;
+    // SAFETY: a live object.
+    unsafe {
+        let value = c::PyLong_AsLongLongAndOverflow(obj.as_ptr(), &raw mut overflow);
+        match overflow {
+            0 if value == -1 && !c::PyErr_Occurred().is_null() => Err(Raised::assume_set()),
+            0 => Ok(value),
+            1 => Ok(i64::MAX),
+            _ => Ok(i64::MIN),
+        }
+    }
+}
+
+/// A number of bytes to compare with, of any kind: a fraction of a byte makes no difference.
+pub(crate) fn water_mark(obj: &Obj) -> Res<i64> {
+    // SAFETY: a live object.
+    if unsafe { c::PyFloat_Check(obj.as_ptr()) } == 0 {
+        return nearest_i64(obj);
+    }
+    let mark = as_f64(obj)?;
+    #[allow(clippy::cast_possible_truncation, reason = "it saturates")]
+    Ok(if mark.is_nan() { -1 } else { mark.floor() as i64 })
+}
+
 /// An exact int that fits.
 #[inline]
 pub(crate) fn exact_i64(obj: &Obj) -> Option<i64> {

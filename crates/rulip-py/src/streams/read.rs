@@ -179,7 +179,7 @@ impl Read {
     /// Reads `n`; one of 0 is served at once.
     fn begin_counted(this: &Ref<Self>, reader: &Ref<Reader>) -> Res<Option<Obj>> {
         let n = match this.argument.take() {
-            Some(n) => value::as_i64(&n)?,
+            Some(n) => value::nearest_i64(&n)?,
             None => -1,
         };
         if this.call == Call::Exactly && n < 0 {

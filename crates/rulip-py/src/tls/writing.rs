@@ -196,7 +196,7 @@ impl Ref<TlsProtocol> {
 /// asyncio's rule: high is four times low, low a quarter of high, unless given.
 fn marks(high: Option<&Obj>, low: Option<&Obj>, default: usize) -> Res<Marks> {
     let number =
-        |mark: Option<&Obj>| mark.filter(|mark| !mark.is_none()).map(value::as_i64).transpose();
+        |mark: Option<&Obj>| mark.filter(|mark| !mark.is_none()).map(value::water_mark).transpose();
     let (high, low) = (number(high)?, number(low)?);
     let default = i64::try_from(default).unwrap_or(i64::MAX);
     let high = high.unwrap_or_else(|| low.map_or(default, |low| low.saturating_mul(4)));

@@ -91,7 +91,7 @@ pub(super) fn writing<T: Writes>(spec: TypeSpec) -> TypeSpec {
             |this: &Ref<T>, args: &Args<'_>| {
                 let [high, low] = args.bind("set_write_buffer_limits", [c"high", c"low"], 0)?;
                 let number = |limit: Option<&Obj>| {
-                    limit.filter(|limit| !limit.is_none()).map(value::as_i64).transpose()
+                    limit.filter(|limit| !limit.is_none()).map(value::water_mark).transpose()
                 };
                 T::set_limits(this, number(high)?, number(low)?).map(|()| Obj::none())
             },

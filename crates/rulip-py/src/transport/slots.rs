@@ -221,8 +221,9 @@ fn describe(this: &This) -> Res<Obj> {
 
 fn set_limits(this: &This, args: &Args<'_>) -> Res<Obj> {
     let [high, low] = args.bind("set_write_buffer_limits", [c"high", c"low"], 0)?;
-    let number =
-        |limit: Option<&Obj>| limit.filter(|limit| !limit.is_none()).map(value::as_i64).transpose();
+    let number = |limit: Option<&Obj>| {
+        limit.filter(|limit| !limit.is_none()).map(value::water_mark).transpose()
+    };
     let (high, low) = (number(high)?, number(low)?);
     if this.stream.borrow().wants_flush() {
         this.flush()?;
