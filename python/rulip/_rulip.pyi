@@ -387,6 +387,21 @@ class Waiter(Coroutine[Any, Any, _T_co]):
         """Return True if the wait is over."""
     def cancelled(self) -> bool:
         """Return True if the wait was cancelled."""
+    @property
+    def add_done_callback(self) -> Callable[..., None]:
+        """A future's, while it waits."""
+    @property
+    def remove_done_callback(self) -> Callable[..., int]:
+        """A future's, while it waits."""
+    @property
+    def get_loop(self) -> Callable[[], asyncio.AbstractEventLoop]:
+        """A future's, while it waits."""
+    @property
+    def result(self) -> Callable[[], Any]:
+        """A future's, while it waits."""
+    @property
+    def exception(self) -> Callable[[], BaseException | None]:
+        """A future's, while it waits."""
     def set_result(self, result: object, /) -> None:
         """Wake it; the value is ignored."""
 
@@ -574,6 +589,21 @@ class Sleep(Coroutine[Any, Any, _T_co]):
         """Return True if the wait is over."""
     def cancelled(self) -> bool:
         """Return True if the wait was cancelled."""
+    @property
+    def add_done_callback(self) -> Callable[..., None]:
+        """A future's, while it waits."""
+    @property
+    def remove_done_callback(self) -> Callable[..., int]:
+        """A future's, while it waits."""
+    @property
+    def get_loop(self) -> Callable[[], asyncio.AbstractEventLoop]:
+        """A future's, while it waits."""
+    @property
+    def result(self) -> Callable[[], Any]:
+        """A future's, while it waits."""
+    @property
+    def exception(self) -> Callable[[], BaseException | None]:
+        """A future's, while it waits."""
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the wait; return False if nobody waits."""
 
@@ -1189,6 +1219,21 @@ class StreamRead(Coroutine[Any, Any, _T_co]):
         """Return True if the wait is over."""
     def cancelled(self) -> bool:
         """Return True if the wait was cancelled."""
+    @property
+    def add_done_callback(self) -> Callable[..., None]:
+        """A future's, while it waits."""
+    @property
+    def remove_done_callback(self) -> Callable[..., int]:
+        """A future's, while it waits."""
+    @property
+    def get_loop(self) -> Callable[[], asyncio.AbstractEventLoop]:
+        """A future's, while it waits."""
+    @property
+    def result(self) -> Callable[[], Any]:
+        """A future's, while it waits."""
+    @property
+    def exception(self) -> Callable[[], BaseException | None]:
+        """A future's, while it waits."""
 
 @final
 class StreamDrain(Coroutine[Any, Any, None]):

@@ -27,6 +27,7 @@ use crate::ffi::trampoline::shielded_or;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
 use crate::loop_state::{AtRisk, Job, LoopState};
+use crate::task::sleep::Sleep;
 use crate::task::step::{self, Inside};
 use crate::task::{Task, registry};
 use crate::transport::datagram::DatagramTransport;
@@ -246,10 +247,7 @@ fn run_any(this: &This, job: Job, watch: &mut SlowJobs) -> Res<()> {
     match job {
         Job::Handle(handle) => run_handle(this, handle, watch),
         Job::Task(task) => run_task(this, &task, watch),
-        Job::Sleep(sleep) => {
-            sleep.elapse();
-            Ok(())
-        }
+        Job::Sleep(sleep) => Sleep::elapse(&sleep),
         Job::Timeout(timeout) => timeout.run(),
         Job::WaitFor(wait_for) => wait_for.run(),
         Job::Group(group) => group.run(),

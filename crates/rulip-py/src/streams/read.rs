@@ -28,6 +28,8 @@ use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::{EitherSlot, Obj, Raised, Ref, RefSlot, Res, Slot, value};
+use crate::future::Future;
+use crate::names;
 use crate::task::{PassesForFuture, Task, as_a_future};
 
 /// Which method was called.
@@ -305,19 +307,41 @@ impl Coroutine for Read {
 
 impl PassesForFuture for Read {
     fn cancel_wait(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
-        Self::cancel(this, message)
+        match Self::stand_in(this) {
+            Some(future) => crate::task::cancel(&future, message),
+            None => Self::cancel(this, message),
+        }
     }
 
     fn is_over(this: &Ref<Self>) -> Res<bool> {
-        Ok(!this.is_waiting())
+        match Self::stand_in(this) {
+            Some(future) => future.method0(&names::get().done)?.is_true(),
+            None => Ok(!this.is_waiting()),
+        }
     }
 
     fn was_cancelled(this: &Ref<Self>) -> Res<bool> {
-        Ok(this.state.get() == State::Cancelled)
+        match Self::stand_in(this) {
+            Some(future) => future.method0(&names::get().cancelled)?.is_true(),
+            None => Ok(this.state.get() == State::Cancelled),
+        }
     }
 
     fn has_task(this: &Ref<Self>) -> bool {
         matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
+    }
+
+    fn is_held_by_hand(this: &Ref<Self>) -> bool {
+        Self::has_task(this)
+            && this.waits_with.get_native().is_some_and(|task| !task.waits_for(this.as_obj()))
+    }
+
+    fn stand_in(this: &Ref<Self>) -> Option<Obj> {
+        if this.state.get() == State::Delegated { this.waits_with.get() } else { None }
+    }
+
+    fn into_future(this: &Ref<Self>) -> Res<Option<Ref<Future>>> {
+        Self::into_future(this)
     }
 }
 

@@ -411,7 +411,7 @@ fn cancel_waiter(waiter: &Obj, message: Option<Obj>) -> Res<bool> {
         return shield.parent().cancel(message);
     }
     if let Some(sleep) = Ref::<Sleep>::exact(waiter) {
-        return Ok(sleep.cancel(message));
+        return Sleep::cancel(sleep, message);
     }
     if let Some(waiter) = Ref::<Waiter>::exact(waiter) {
         return waiter.cancel(message);

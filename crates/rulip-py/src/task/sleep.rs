@@ -10,7 +10,7 @@
 //! | new | never awaited: dropping it warns, as an unawaited coroutine would |
 //! | yielded | `delay <= 0`: gave up its turn |
 //! | waiting | in the timer heap, holds the task |
-//! | delegated | waits for a future of a foreign task's loop |
+//! | delegated | waits for a future: of a foreign task's loop, or because somebody wanted one |
 //! | elapsed / cancelled | the task is queued, and reads the outcome |
 //! | spent | awaited to its end, thrown into, or closed |
 
@@ -27,6 +27,7 @@ use crate::ffi::send::{Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
+use crate::future::Future;
 use crate::imports;
 use crate::loop_state::{Job, LoopState};
 use crate::names;
@@ -57,7 +58,8 @@ pub(crate) struct Sleep {
 /// What stands in for the native wait under a foreign task.
 struct Delegated {
     future: Obj,
-    timer: Obj,
+    /// None where the loop's timers still hold the sleep itself.
+    timer: Option<Obj>,
 }
 
 static TYPE: TypeCell = TypeCell::new();
@@ -79,7 +81,8 @@ unsafe impl Native for Sleep {
         self.result.visit(visit)?;
         let seen = self.delegated.read(|parts| {
             parts.iter().try_for_each(|parts| {
-                visit.obj(&parts.future).and_then(|()| visit.obj(&parts.timer))
+                visit.obj(&parts.future)?;
+                parts.timer.iter().try_for_each(|timer| visit.obj(timer))
             })
         });
         seen.unwrap_or(Ok(()))
@@ -109,40 +112,113 @@ impl Sleep {
         self.state.get() == State::Waiting
     }
 
-    /// Whether it will wake this task.
+    /// Whether it will wake this task, or would have.
     #[inline]
     pub(crate) fn holds(&self, task: &Ref<Task>) -> bool {
-        self.is_waiting() && self.task.is(task.as_obj())
+        matches!(self.state.get(), State::Waiting | State::Elapsed | State::Cancelled)
+            && self.task.is(task.as_obj())
     }
 
     /// The timer is due: queue the task.
     #[inline]
-    pub(crate) fn elapse(&self) {
-        if self.state.get() == State::Waiting {
-            self.state.set(State::Elapsed);
-            self.wake();
+    pub(crate) fn elapse(this: &Ref<Self>) -> Res<()> {
+        match this.state.get() {
+            State::Waiting => {
+                this.state.set(State::Elapsed);
+                Self::wake(this);
+                Ok(())
+            }
+            State::Delegated => this.end_stand_in(),
+            _ => Ok(()),
         }
     }
 
-    fn wake(&self) {
-        if let Some(task) = self.task.take()
-            && let Some(loop_) = task.future().native_loop()
-        {
+    /// Queues the task, if this is what it waits for.
+    #[inline]
+    fn wake(this: &Ref<Self>) {
+        let Some(task) = this.task.take() else { return };
+        if !task.waits_for(this.as_obj()) {
+            this.task.set(Some(task));
+        } else if let Some(loop_) = task.future().native_loop() {
             loop_.push(Job::Task(task));
         }
     }
 
-    /// `cancel(msg)`, asked by the task that waits.
-    pub(crate) fn cancel(&self, message: Option<Obj>) -> bool {
-        if self.state.get() != State::Waiting {
-            return false;
+    /// `cancel(msg)`, asked by the task that waits, or by who sent into it.
+    pub(crate) fn cancel(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
+        match this.state.get() {
+            State::Waiting => {}
+            State::Delegated => {
+                return this.future().map_or(Ok(false), |future| super::cancel(&future, message));
+            }
+            _ => return Ok(false),
         }
-        self.result.set(message);
-        self.state.set(State::Cancelled);
-        let job = self.leave_timers();
-        self.wake();
+        this.result.set(message);
+        this.state.set(State::Cancelled);
+        let job = this.leave_timers();
+        Self::wake(this);
         drop(job);
-        true
+        Ok(true)
+    }
+
+    /// What it is delegated to.
+    fn future(&self) -> Option<Obj> {
+        self.delegated.read(|parts| parts.as_ref().map(|parts| parts.future.clone())).flatten()
+    }
+
+    /// The timer is due, and a future stands in its place.
+    #[cold]
+    fn end_stand_in(&self) -> Res<()> {
+        self.timer.set(None);
+        match self.future().as_ref().and_then(Ref::<Future>::exact) {
+            Some(future) if !future.is_done() => future.set_result(self.result.get_or_none()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The future that stands for its wait from now on; none while it does not wait.
+    #[cold]
+    fn make_stand_in(this: &Ref<Self>) -> Res<Option<Ref<Future>>> {
+        let state = this.state.get();
+        if state == State::Delegated {
+            let future = this.future();
+            return Ok(future.and_then(|future| Ref::<Future>::try_from_exact(future).ok()));
+        }
+        let Some(task) = this.task.get() else { return Ok(None) };
+        let Some(loop_) = task.future().native_loop() else { return Ok(None) };
+        let future = Ref::<Future>::create(&loop_)?;
+        match state {
+            State::Waiting if task.waits_for(this.as_obj()) => future.add_waiter(task.clone()),
+            State::Waiting => {}
+            State::Elapsed => future.set_result(this.result.get_or_none())?,
+            State::Cancelled => drop(future.cancel(this.result.take())?),
+            _ => return Ok(None),
+        }
+        if state != State::Waiting {
+            this.timer.set(None);
+        }
+        let parts = Delegated { future: future.to_obj(), timer: None };
+        drop(this.delegated.change(|place| place.replace(parts)));
+        this.state.set(State::Delegated);
+        if !task.waits_for_instead(this.as_obj(), future.as_obj()) {
+            // Whoever yields it is still to come.
+            future.set_blocking(true);
+        }
+        Ok(Some(future))
+    }
+
+    /// Sent into while it waits.
+    #[cold]
+    fn sent_too_early(this: &Ref<Self>) -> Raised {
+        match this.task.get() {
+            Some(task) if task.waits_for(this.as_obj()) => {
+                Raised::runtime_error("coroutine is being awaited already")
+            }
+            _ => {
+                this.abandon();
+                Raised::runtime_error("await wasn't used with future")
+            }
+        }
     }
 
     /// What a task that was cancelled throws in at the await.
@@ -211,7 +287,7 @@ impl Sleep {
             &this.result.get_or_none(),
         ])?;
         future.set_attr(&names.asyncio_future_blocking, &Obj::bool(true))?;
-        let parts = Delegated { future: future.clone(), timer };
+        let parts = Delegated { future: future.clone(), timer: Some(timer) };
         drop(this.delegated.change(|place| place.replace(parts)));
         this.track();
         this.state.set(State::Delegated);
@@ -219,30 +295,35 @@ impl Sleep {
     }
 
     fn finish_delegated(this: &Ref<Self>) -> Res<Step> {
-        let parts = this.delegated.read(|parts| parts.as_ref().map(|parts| parts.future.clone()));
-        let Some(future) = parts.flatten() else {
+        let Some(future) = this.future() else {
             return Ok(Step::Return(Obj::none()));
         };
-        if !future.method0(&names::get().done)?.is_true()? {
-            return Err(Raised::runtime_error("await wasn't used with future"));
-        }
-        let outcome = future.method0(&names::get().result);
+        let done = future.method0(&names::get().done)?.is_true()?;
+        let outcome = if done {
+            future.method0(&names::get().result).map_err(Raised::take)
+        } else {
+            Err(Raised::runtime_error("await wasn't used with future").take())
+        };
         this.abandon();
-        outcome.map(Step::Return)
+        outcome.map(Step::Return).map_err(Raised::restore)
+    }
+
+    fn ask_future(&self, name: &Obj) -> Res<bool> {
+        self.future().map_or(Ok(true), |future| future.method0(name)?.is_true())
     }
 
     /// Thrown into or closed: nobody waits any more.
     fn abandon(&self) {
-        let waited = self.is_waiting();
+        let waited = matches!(self.state.get(), State::Waiting | State::Delegated);
         let job = if waited { self.leave_timers() } else { None };
         self.state.set(State::Spent);
         drop(self.task.take());
         drop(job);
         let parts = self.delegated.take();
-        if let Some(parts) = parts.and_then(|parts| *parts)
-            && let Err(raised) = parts.timer.method0(&names::get().cancel)
+        if let Some(timer) = parts.and_then(|parts| *parts).and_then(|parts| parts.timer)
+            && let Err(raised) = timer.method0(&names::get().cancel)
         {
-            raised.write_unraisable(&parts.timer);
+            raised.write_unraisable(&timer);
         }
     }
 }
@@ -260,6 +341,9 @@ impl Awaitable for Sleep {
             State::New => Self::begin(this),
             State::Yielded | State::Elapsed => {
                 this.state.set(State::Spent);
+                if this.task.is_set() {
+                    drop(this.task.take());
+                }
                 let result = this.result.take().unwrap_or_else(Obj::none);
                 // Neither task nor timer nor future are left.
                 this.clone().rest();
@@ -274,7 +358,7 @@ impl Awaitable for Sleep {
                 }
             }
             State::Delegated => Self::finish_delegated(this),
-            State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),
+            State::Waiting => Err(Self::sent_too_early(this)),
             State::Spent => Err(coroutine::reused()),
         }
     }
@@ -316,19 +400,42 @@ impl Coroutine for Sleep {
 
 impl PassesForFuture for Sleep {
     fn cancel_wait(this: &Ref<Self>, message: Option<Obj>) -> Res<bool> {
-        Ok(this.cancel(message))
+        Self::cancel(this, message)
     }
 
     fn is_over(this: &Ref<Self>) -> Res<bool> {
-        Ok(!this.is_waiting())
+        match this.state.get() {
+            State::Waiting => Ok(false),
+            State::Delegated => this.ask_future(&names::get().done),
+            _ => Ok(true),
+        }
     }
 
     fn was_cancelled(this: &Ref<Self>) -> Res<bool> {
-        Ok(this.state.get() == State::Cancelled)
+        match this.state.get() {
+            State::Delegated => this.ask_future(&names::get().cancelled),
+            state => Ok(state == State::Cancelled),
+        }
     }
 
     fn has_task(this: &Ref<Self>) -> bool {
-        matches!(this.state.get(), State::Waiting | State::Elapsed | State::Cancelled)
+        match this.state.get() {
+            State::Waiting | State::Elapsed | State::Cancelled => true,
+            State::Delegated => this.task.is_set(),
+            _ => false,
+        }
+    }
+
+    fn is_held_by_hand(this: &Ref<Self>) -> bool {
+        Self::has_task(this) && this.task.get().is_some_and(|task| !task.waits_for(this.as_obj()))
+    }
+
+    fn stand_in(this: &Ref<Self>) -> Option<Obj> {
+        if this.state.get() == State::Delegated { this.future() } else { None }
+    }
+
+    fn into_future(this: &Ref<Self>) -> Res<Option<Ref<Future>>> {
+        Self::make_stand_in(this)
     }
 }
 

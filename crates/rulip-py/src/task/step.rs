@@ -7,10 +7,10 @@
 //!
 //! Owner thread. Invariant: nothing of ours is borrowed while the coroutine runs.
 
-use super::Task;
 use super::registry::{self, Current};
 use super::sleep::Sleep;
 use super::waiter::Waiter;
+use super::{PassesForFuture, Task};
 use crate::ffi::context::Entered;
 use crate::ffi::send::{self, Step};
 use crate::ffi::{Obj, Raised, Ref, Res};
@@ -217,20 +217,17 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
     if yielded.is_none() {
         return again(task, loop_);
     }
-    if let Some(sleep) = Ref::<Sleep>::exact(&yielded)
-        && sleep.holds(task)
-    {
-        task.waiter.set(Some(yielded));
-        return cancel_if_asked(task);
+    if let Some(sleep) = Ref::<Sleep>::exact(&yielded) {
+        let (holds, is_over) = (sleep.holds(task), !sleep.is_waiting());
+        return wait_natively(task, loop_, sleep, holds, is_over);
     }
-    if let Some(waiter) = Ref::<Waiter>::exact(&yielded)
-        && waiter.holds(task)
-    {
-        task.waiter.set(Some(yielded));
-        return cancel_if_asked(task);
+    if let Some(waiter) = Ref::<Waiter>::exact(&yielded) {
+        let (holds, is_over) = (waiter.holds(task), !waiter.is_waiting());
+        return wait_natively(task, loop_, waiter, holds, is_over);
     }
     if let Some(read) = Ref::<Read>::exact(&yielded) {
-        return wait_for_read(task, loop_, read);
+        let (holds, is_over) = (read.holds(task), !read.is_waiting());
+        return wait_natively(task, loop_, read, holds, is_over);
     }
     if let Some(other) = Ref::<Task>::exact(&yielded) {
         if other.as_obj().is(task.as_obj()) {
@@ -244,20 +241,26 @@ fn wait_for(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, yielded: Obj) -> R
     }
 }
 
+/// `wait` holds this task, or is another's: then a future takes its place.
 #[inline]
-fn wait_for_read(task: &Ref<Task>, loop_: Option<&Ref<LoopState>>, read: &Ref<Read>) -> Res<()> {
-    if read.holds(task) {
-        let is_over = !read.is_waiting();
-        task.waiter.set(Some(read.to_obj()));
+fn wait_natively<T: PassesForFuture>(
+    task: &Ref<Task>,
+    loop_: Option<&Ref<LoopState>>,
+    wait: &Ref<T>,
+    holds: bool,
+    is_over: bool,
+) -> Res<()> {
+    if holds {
+        task.waiter.set(Some(wait.to_obj()));
         if is_over {
             // Between the yield and now.
             again(task, loop_)?;
         }
         return cancel_if_asked(task);
     }
-    match Read::into_future(read)? {
+    match T::into_future(wait)? {
         Some(future) => wait_for_native(task, loop_, &future),
-        None => wait_for_foreign(task, read.as_obj()),
+        None => wait_for_foreign(task, wait.as_obj()),
     }
 }
 

@@ -11,7 +11,7 @@
 //! | new | never awaited: dropping it warns, as an unawaited coroutine would |
 //! | waiting | holds the task; pending, as a future |
 //! | woken / cancelled | the task is queued, and goes on with that; done, as a future |
-//! | delegated | waits for a future, under a foreign task |
+//! | delegated | waits for a future: under a foreign task, or because somebody wanted one |
 //! | nested | awaits another awaitable |
 //! | running | its operation runs |
 //! | spent | at its end |
@@ -32,7 +32,8 @@ use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::send::{self, Awaitable, Step};
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot};
-use crate::loop_state::{Job, LoopState};
+use crate::future::Future;
+use crate::loop_state::LoopState;
 use crate::{event_loop, imports, names};
 
 /// What a waiter does: named as the coroutine it stands for.
@@ -207,22 +208,6 @@ impl Waiter {
         })
     }
 
-    /// `cancel(msg)`, asked by the task that waits.
-    pub(crate) fn cancel(&self, message: Option<Obj>) -> Res<bool> {
-        match self.state.get() {
-            State::Waiting => {}
-            State::Delegated => {
-                let Some(future) = self.inner.get() else { return Ok(false) };
-                return future.method0(&names::get().cancel)?.is_true();
-            }
-            _ => return Ok(false),
-        }
-        self.message.set(message);
-        self.state.set(State::Cancelled);
-        self.queue_task()?;
-        Ok(true)
-    }
-
     /// What a task that was cancelled throws in at the await.
     pub(super) fn cancelled_error(&self) -> Res<Option<Obj>> {
         if self.state.get() != State::Cancelled {
@@ -233,17 +218,6 @@ impl Waiter {
             Some(message) => class.call1(&message).map(Some),
             None => class.call0().map(Some),
         }
-    }
-
-    #[inline]
-    fn queue_task(&self) -> Res<()> {
-        if let Some(task) = self.task.get()
-            && let Some(loop_) = task.future().native_loop()
-        {
-            loop_.check_closed()?;
-            loop_.push(Job::Task(task));
-        }
-        Ok(())
     }
 
     fn ask_future(&self, name: &Obj) -> Res<bool> {
@@ -274,6 +248,64 @@ impl Waiter {
 }
 
 impl Ref<Waiter> {
+    /// `cancel(msg)`, asked by the task that waits, or by who sent into it.
+    pub(crate) fn cancel(&self, message: Option<Obj>) -> Res<bool> {
+        match self.state.get() {
+            State::Waiting => {}
+            State::Delegated => {
+                let Some(future) = self.inner.get() else { return Ok(false) };
+                return super::cancel(&future, message);
+            }
+            _ => return Ok(false),
+        }
+        self.message.set(message);
+        self.state.set(State::Cancelled);
+        self.queue_task()?;
+        Ok(true)
+    }
+
+    /// The task goes on, if this is what it waits for.
+    #[inline]
+    fn queue_task(&self) -> Res<()> {
+        match self.task.get() {
+            Some(task) => task.woken_by(self.as_obj()),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing has come yet.
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state.get() == State::Waiting
+    }
+
+    /// The future that stands for its wait from now on; none while it does not wait.
+    #[cold]
+    pub(crate) fn into_future(&self) -> Res<Option<Ref<Future>>> {
+        let state = self.state.get();
+        if state == State::Delegated {
+            let future = self.inner.get();
+            return Ok(future.and_then(|future| Ref::<Future>::try_from_exact(future).ok()));
+        }
+        let Some(task) = self.task.get() else { return Ok(None) };
+        let Some(loop_) = task.future().native_loop() else { return Ok(None) };
+        let future = Ref::<Future>::create(&loop_)?;
+        match state {
+            State::Waiting if task.waits_for(self.as_obj()) => future.add_waiter(task.clone()),
+            State::Waiting => {}
+            State::Woken => future.set_result(Obj::none())?,
+            State::Cancelled => drop(future.cancel(self.message.take())?),
+            _ => return Ok(None),
+        }
+        self.inner.set(Some(future.to_obj()));
+        self.state.set(State::Delegated);
+        if !task.waits_for_instead(self.as_obj(), future.as_obj()) {
+            // Whoever yields it is still to come.
+            future.set_blocking(true);
+        }
+        Ok(Some(future))
+    }
+
     /// Wakes it; only while it is not done. A future in its place gets the result.
     #[inline]
     pub(crate) fn wake(&self, result: fn() -> Obj) -> Res<()> {
@@ -392,6 +424,7 @@ impl Ref<Waiter> {
 
     /// The future is done, or somebody sends without cause.
     fn resume_delegated(&self) -> Res<Step> {
+        drop(self.task.take());
         let Some(future) = self.inner.take() else { return self.advance(Resumed::Woken) };
         let names = names::get();
         if !future.method0(&names.done)?.is_true()? {
@@ -420,6 +453,7 @@ impl Ref<Waiter> {
                 self.advance(Resumed::Failed(error))
             }
             State::Delegated => {
+                drop(self.task.take());
                 if let Some(future) = self.inner.take() {
                     let names = names::get();
                     let cancelled = future.method0(&names.cancelled)?.is_true()?;
@@ -500,6 +534,19 @@ impl Running {
     }
 }
 
+impl Ref<Waiter> {
+    /// Sent into while it waits.
+    #[cold]
+    fn sent_too_early(&self) -> Res<Step> {
+        match self.task.get() {
+            Some(task) if task.waits_for(self.as_obj()) => {
+                Err(Raised::runtime_error("coroutine is being awaited already"))
+            }
+            _ => self.throw(Raised::runtime_error("await wasn't used with future").take()),
+        }
+    }
+}
+
 impl Awaitable for Waiter {
     #[inline(always)]
     fn poll(this: &Ref<Self>) -> Res<Step> {
@@ -531,7 +578,7 @@ impl Ref<Waiter> {
                 let awaited = self.drive();
                 self.go_on(awaited)
             }
-            State::Waiting => Err(Raised::runtime_error("coroutine is being awaited already")),
+            State::Waiting => self.sent_too_early(),
             State::Running => Err(coroutine::busy()),
             State::Spent => Err(coroutine::reused()),
         }

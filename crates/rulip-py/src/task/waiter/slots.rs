@@ -10,6 +10,7 @@ use crate::ffi::send::Step;
 use crate::ffi::spec::TypeSpec;
 use crate::ffi::trampoline::{onearg, unary};
 use crate::ffi::{Obj, Raised, Ref, RefSlot, Res, Slot, value};
+use crate::future::Future;
 use crate::task::{PassesForFuture, as_a_future};
 
 /// A coroutine of an operation that has not begun.
@@ -101,7 +102,23 @@ impl PassesForFuture for Waiter {
     }
 
     fn has_task(this: &Ref<Self>) -> bool {
-        matches!(this.state.get(), State::Waiting | State::Woken | State::Cancelled)
+        match this.state.get() {
+            State::Waiting | State::Woken | State::Cancelled => true,
+            State::Delegated => this.task.is_set(),
+            _ => false,
+        }
+    }
+
+    fn is_held_by_hand(this: &Ref<Self>) -> bool {
+        Self::has_task(this) && this.task.get().is_some_and(|task| !task.waits_for(this.as_obj()))
+    }
+
+    fn stand_in(this: &Ref<Self>) -> Option<Obj> {
+        if this.state.get() == State::Delegated { this.inner.get() } else { None }
+    }
+
+    fn into_future(this: &Ref<Self>) -> Res<Option<Ref<Future>>> {
+        this.into_future()
     }
 }
 
