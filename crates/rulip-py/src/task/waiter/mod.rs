@@ -281,7 +281,7 @@ impl Ref<Waiter> {
 
     /// The future that stands for its wait from now on; none while it does not wait.
     #[cold]
-    pub(crate) fn into_future(&self) -> Res<Option<Ref<Future>>> {
+    pub(crate) fn make_stand_in(&self) -> Res<Option<Ref<Future>>> {
         let state = self.state.get();
         if state == State::Delegated {
             let future = self.inner.get();

@@ -118,7 +118,7 @@ impl PassesForFuture for Waiter {
     }
 
     fn into_future(this: &Ref<Self>) -> Res<Option<Ref<Future>>> {
-        this.into_future()
+        this.make_stand_in()
     }
 }
 
