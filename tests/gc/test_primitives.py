@@ -267,3 +267,20 @@ def test_what_was_awaited_holds_nothing(run: Any, aio: Any, kind: str) -> None:
         del awaited
 
     run(main())
+
+
+def test_whoever_looks_at_all_objects_can(aio: Any, run: Any) -> None:
+    class Sought:
+        pass
+
+    async def main() -> None:
+        sought = Sought()
+        await take_turns(aio)
+        await hand_items_over(aio)
+        async with aio.Condition(), aio.timeout(60), aio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+        found = [one for one in gc.get_objects() if isinstance(one, Sought)]
+        assert found == [sought]
+
+    run(main())
+    assert not any(isinstance(one, Sought) for one in gc.get_objects())
