@@ -373,13 +373,6 @@ impl<T: Native> Unowned<T> {
         Self(unsafe { NonNull::new_unchecked(obj.0.as_ptr()) }, PhantomData)
     }
 
-    /// Whether it is the object with this body.
-    #[inline]
-    pub(crate) fn is(&self, body: &T) -> bool {
-        self.0.as_ptr().addr() + std::mem::offset_of!(Instance<T>, body)
-            == std::ptr::from_ref(body).addr()
-    }
-
     /// A new reference, unless the object is being torn down.
     #[inline]
     pub(crate) fn upgrade(&self) -> Option<Ref<T>> {

@@ -17,8 +17,6 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::rc::Rc;
 
-use pyo3::ffi as c;
-
 use super::reader::{Reader, Want};
 use super::reading::Round;
 use super::scan::Separators;
@@ -131,11 +129,6 @@ unsafe impl Native for Read {
             }
             _ => this.abandon(),
         }
-    }
-
-    /// The reader must not come to wake what is gone.
-    fn unlink(&self, _me: *mut c::PyObject) {
-        drop(self.leave());
     }
 }
 

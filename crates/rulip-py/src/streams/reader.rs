@@ -20,9 +20,9 @@ use super::buffer::Buffer;
 use super::read::Read;
 use super::scan::Separators;
 use super::slots::public_reader;
-use crate::ffi::native::{Native, TypeCell, Unowned};
+use crate::ffi::native::{Native, TypeCell};
 use crate::ffi::slot::Visit;
-use crate::ffi::{EitherSlot, Obj, Raised, Ref, Res, Slot, bytearray, bytes, value};
+use crate::ffi::{EitherSlot, Obj, Raised, Ref, RefSlot, Res, Slot, bytearray, bytes, value};
 use crate::future::Future;
 use crate::loop_state::LoopState;
 use crate::names;
@@ -69,8 +69,8 @@ pub(crate) struct Reader {
     pub(super) by_name: Cell<bool>,
     /// Numbers the waits: `ready` is for the last one.
     pub(super) wait: Cell<u32>,
-    /// The read that waits natively; it takes itself out before it is gone.
-    pub(super) waiting: Cell<Option<Unowned<Read>>>,
+    /// The read that waits natively. It holds its task, so who has the reader keeps a task that nobody else has.
+    pub(super) waiting: RefSlot<Read>,
     /// Or the future that is waited for.
     pub(super) waiter: Slot,
     pub(super) want: Cell<Want>,
@@ -102,6 +102,7 @@ unsafe impl Native for Reader {
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         self.loop_.visit(visit)?;
         self.transport.visit(visit)?;
+        self.waiting.visit(visit)?;
         self.waiter.visit(visit)?;
         [&self.shared, &self.ready, &self.exception, &self.source_traceback, &self.limit_given]
             .into_iter()
@@ -109,6 +110,7 @@ unsafe impl Native for Reader {
     }
 
     fn clear(&self) {
+        drop(self.waiting.take());
         drop(self.waiter.take());
         drop(self.transport.take());
         drop(self.exception.take());
@@ -127,7 +129,7 @@ impl Reader {
             shared: Slot::empty(),
             ready: Slot::empty(),
             wait: Cell::new(0),
-            waiting: Cell::new(None),
+            waiting: RefSlot::empty(),
             waiter: Slot::empty(),
             want: Cell::new(Want::News),
             separators: RefCell::new(None),
@@ -274,7 +276,7 @@ impl Ref<Reader> {
     /// Somebody waits whom nobody has cancelled.
     #[inline]
     fn is_waited_for(&self) -> bool {
-        if let Some(read) = self.waiting_read() {
+        if let Some(read) = self.waiting.get() {
             return read.is_waiting();
         }
         match self.waiter.get() {
@@ -283,20 +285,15 @@ impl Ref<Reader> {
         }
     }
 
-    #[inline]
-    fn waiting_read(&self) -> Option<Ref<Read>> {
-        self.waiting.get()?.upgrade()
-    }
-
     /// `_waiter is not None`
     #[inline]
     pub(super) fn has_waiter(&self) -> bool {
-        self.waiting.get().is_some() || self.waiter.is_set()
+        self.waiting.is_set() || self.waiter.is_set()
     }
 
     /// `_waiter`: a future, even where a read waits without one.
     pub(super) fn waiter_obj(&self) -> Res<Obj> {
-        if let Some(read) = self.waiting_read() {
+        if let Some(read) = self.waiting.get() {
             Read::into_future(&read)?;
         }
         Ok(self.waiter.get_or_none())
@@ -318,8 +315,7 @@ impl Ref<Reader> {
     #[inline]
     pub(super) fn wake(&self) -> Res<()> {
         self.want.set(Want::News);
-        if let Some(read) = self.waiting_read() {
-            self.waiting.set(None);
+        if let Some(read) = self.waiting.take() {
             return Read::wake(&read);
         }
         if self.waiter.is_set() { self.wake_future() } else { Ok(()) }
@@ -346,7 +342,7 @@ impl Ref<Reader> {
     pub(super) fn set_exception(&self, exc: &Obj) -> Res<()> {
         self.exception.set(Some(exc.clone()));
         self.want.set(Want::News);
-        if let Some(read) = self.waiting_read() {
+        if let Some(read) = self.waiting.get() {
             Read::into_future(&read)?;
         }
         let Some(waiter) = self.waiter.take() else { return Ok(()) };

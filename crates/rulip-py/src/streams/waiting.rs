@@ -4,13 +4,12 @@
 //! it, it knows the task. Under any other task, and as soon as somebody looks at `reader._waiter` or
 //! `task._fut_waiter`, a future takes its place. Not here: what is read (`read.rs`). Owner thread.
 //!
-//! Invariant: the reader's `waiting` is a read that holds this reader, until it leaves, which it does before
-//! it is gone.
+//! Invariant: the reader's `waiting` is a read that holds this reader, until it is woken or leaves. That it is
+//! held in turn is what keeps a task alive that waits and that nobody else has, as asyncio's future does.
 
 use super::read::{Call, Read, State};
 use super::reader::{Reader, Want};
 use crate::event_loop::run::is_running_here;
-use crate::ffi::native::Unowned;
 use crate::ffi::send::Step;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::future::Future;
@@ -46,7 +45,7 @@ impl Read {
             if let Some(task) = native_task(&loop_)? {
                 this.waits_with.set_native(task);
                 this.state.set(State::Waiting);
-                reader.waiting.set(Some(Unowned::of(this)));
+                reader.waiting.set(Some(this.clone()));
                 this.reader.set(Some(reader));
                 return Ok(Step::Yield(this.to_obj()));
             }
@@ -103,8 +102,8 @@ impl Read {
     #[inline]
     pub(super) fn leave(&self) -> Option<Ref<Reader>> {
         let reader = self.reader.take()?;
-        if reader.waiting.get().is_some_and(|read| read.is(self)) {
-            reader.waiting.set(None);
+        if reader.waiting.get().is_some_and(|read| std::ptr::eq::<Self>(&*read, self)) {
+            drop(reader.waiting.take());
         }
         if let Some(waiter) = reader.waiter.get()
             && self.waits_with.is(&waiter)
@@ -197,8 +196,8 @@ impl Read {
             State::Cancelled => drop(future.cancel(this.argument.take())?),
             _ => {}
         }
-        if reader.waiting.get().is_some_and(|read| read.is(this)) {
-            reader.waiting.set(None);
+        if reader.waiting.is(this.as_obj()) {
+            drop(reader.waiting.take());
             reader.waiter.set(Some(future.to_obj()));
         }
         this.waits_with.set(future.to_obj());
