@@ -357,7 +357,10 @@ def test_multiprocessing_by_fork():
     )
 
 
-@pytest.mark.parametrize("where", ["exit", "daemon thread", "busy executor", "pending tasks"])
+@pytest.mark.parametrize(
+    "where",
+    ["exit", "daemon thread", "daemon thread in a task", "busy executor", "pending tasks"],
+)
 def test_the_interpreter_ends_with_a_loop_alive(where):
     """No crash and no hang at exit, whatever the loop was doing."""
     bodies = {
@@ -380,6 +383,24 @@ def test_the_interpreter_ends_with_a_loop_alive(where):
                         await asyncio.sleep(0.0001)
 
                 loop.run_until_complete(main())
+
+            threading.Thread(target=run, daemon=True).start()
+            started.wait()
+        """,
+        "daemon thread in a task": """
+            started = threading.Event()
+
+            def run():
+                lock = threading.Lock()
+                lock.acquire()
+
+                async def main():
+                    started.set()
+                    while True:
+                        lock.acquire(timeout=0.0005)
+                        await asyncio.sleep(0)
+
+                rulip.new_event_loop().run_until_complete(main())
 
             threading.Thread(target=run, daemon=True).start()
             started.wait()

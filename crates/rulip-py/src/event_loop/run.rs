@@ -23,6 +23,7 @@ use crate::failpoints;
 use crate::ffi::arguments::Args;
 use crate::ffi::error::FirstError;
 use crate::ffi::gc::{self, Unlocked};
+use crate::ffi::thread_end::StaysToTheEnd;
 use crate::ffi::trampoline::shielded_or;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::Handle;
@@ -52,6 +53,7 @@ pub(crate) fn run(this: &This) -> Res<Obj> {
         return Err(Raised::runtime_error("This event loop is already running"));
     }
     super::tasks::look_for_task_class(this)?;
+    let _stays = StaysToTheEnd::new();
     let surroundings = Surroundings::enter(this)?;
     this.running.set(true);
     this.thread_ident.set(gc::thread_ident());

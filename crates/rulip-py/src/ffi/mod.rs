@@ -27,6 +27,7 @@ pub(crate) mod slot;
 pub(crate) mod spec;
 #[cfg(not(Py_3_14))]
 pub(crate) mod special;
+pub(crate) mod thread_end;
 pub(crate) mod trampoline;
 pub(crate) mod value;
 pub(crate) mod weakref;
