@@ -299,6 +299,13 @@ def test_repr_of_a_handle(loop):
     assert repr(handle) == "<Handle cancelled>"
 
 
+def test_repr_of_a_handle_that_calls_nothing(loop):
+    loop.set_debug(False)
+    handle = loop.call_soon(None)
+    assert repr(handle) == "<Handle>"
+    handle.cancel()
+
+
 def test_repr_of_a_timer(loop):
     loop.set_debug(False)
     timer = loop.call_at(1e9, callback)

@@ -185,7 +185,7 @@ pub(super) fn describe(this: &Ref<Handle>) -> Res<Obj> {
     if let Some(timer) = timer {
         parts.push(format!("when={}", value::text(&value::str_of(&timer.when()?)?)?));
     }
-    if let Some(callback) = this.callback.get() {
+    if let Some(callback) = this.callback.get().filter(|callback| !callback.is_none()) {
         let debug = Obj::bool(this.in_debug_mode()?);
         let source = format_source(&callback, &this.args.to_tuple()?, &debug)?;
         parts.push(value::text(&source)?);
