@@ -1,15 +1,22 @@
 """The only place that asks for a Python version: each difference has a name here.
 
-Lives here: named booleans about the running interpreter's asyncio.
+Lives here: named booleans about the running interpreter's asyncio; what it may lack.
 Does not live here: behaviour; the caller decides what a difference means.
 Thread: any (constants). Invariant: no other module compares version numbers.
 """
 
 import asyncio
 import asyncio.coroutines
+import contextlib
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
+
+#: The `ssl` module; None on a Python that was built without OpenSSL.
+SSL: Any = None
+with contextlib.suppress(ImportError):
+    SSL = importlib.import_module("ssl")
 
 #: The oldest Python that rulip runs on.
 OLDEST_PYTHON = (3, 11)

@@ -7,11 +7,11 @@ the few variables listed here.
 
 import os
 import platform
-import ssl
 import sys
 from importlib import metadata
 
 from . import _rulip, installation
+from ._compat import SSL
 from .event_loop import new_event_loop
 from .event_loop.tls_protocol import tls_way
 
@@ -28,7 +28,7 @@ def describe() -> str:
         ("GIL", "on" if _gil_is_enabled() else "off"),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         ("C library", " ".join(platform.libc_ver()) or "unknown"),
-        ("OpenSSL", ssl.OPENSSL_VERSION),
+        ("OpenSSL", "none" if SSL is None else SSL.OPENSSL_VERSION),
         ("TLS data goes by", tls_way()),
         ("processors", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}"),
         ("open files", _file_limits()),

@@ -13,10 +13,10 @@ import errno
 import functools
 import os
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .._compat import SSL
 from .names import Names
 
 Result = TypeVar("Result")
@@ -32,7 +32,7 @@ PLAIN = socket.socket
 
 def check_ssl_socket(sock: Any) -> None:
     """Refuse a socket that does TLS by itself: its readiness is not the descriptor's."""
-    if isinstance(sock, ssl.SSLSocket):
+    if SSL is not None and isinstance(sock, SSL.SSLSocket):
         raise TypeError("Socket cannot be of type SSLSocket")
 
 

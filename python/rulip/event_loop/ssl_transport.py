@@ -9,14 +9,17 @@ Invariant: ssl= never gives a plaintext connection, and the handshake's failure 
 """
 
 import contextvars
-import ssl
 from asyncio.streams import StreamReaderProtocol
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._compat import SSL
 from .._rulip import TLSProtocol
 from .socket_objects import SocketObjects
 from .tls_protocol import make_tls_protocol
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def _hand_over_received(protocol: Any, tls: Any) -> None:
@@ -87,7 +90,7 @@ class TLS(SocketObjects):
     def _tls_protocol_factory(
         self,
         protocol_factory: Callable[[], Any],
-        sslcontext: ssl.SSLContext,
+        sslcontext: "ssl.SSLContext",
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
     ) -> Callable[[], Any]:
@@ -136,7 +139,7 @@ class TLS(SocketObjects):
         self,
         transport: Any,
         protocol: Any,
-        sslcontext: ssl.SSLContext,
+        sslcontext: "ssl.SSLContext",
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
@@ -144,7 +147,9 @@ class TLS(SocketObjects):
         ssl_shutdown_timeout: float | None = None,
     ) -> Any:
         """Upgrade a connection to TLS; the transport returned replaces the one given."""
-        if not isinstance(sslcontext, ssl.SSLContext):
+        if SSL is None:
+            raise RuntimeError("Python ssl module is not available")
+        if not isinstance(sslcontext, SSL.SSLContext):
             raise TypeError(
                 f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
             )

@@ -10,11 +10,14 @@ isinstance(transport._ssl_protocol, asyncio.sslproto.SSLProtocol).
 
 import operator
 import os
-import ssl
 from asyncio import constants, sslproto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._compat import SSL
 from .._rulip import TLSProtocol, _set_tls_classes
+
+if TYPE_CHECKING:
+    import ssl
 
 #: The environment variable that forces a way: "openssl" or "memory_bio".
 SWITCH = "RULIP_TLS"
@@ -44,7 +47,7 @@ def _is_replaced() -> bool:
 def make_tls_protocol(
     loop: Any,
     app_protocol: Any,
-    sslcontext: ssl.SSLContext | None,
+    sslcontext: "ssl.SSLContext | None",
     waiter: Any,
     *,
     server_side: bool = False,
@@ -55,8 +58,11 @@ def make_tls_protocol(
 ) -> Any:
     """The protocol of one connection; it has made the transport that the program sees.
 
-    It is native, but where a program has changed asyncio's: then it is that one.
+    It is native, but where a program has changed asyncio's: then it is that one. Raises
+    RuntimeError where Python has no ssl module.
     """
+    if SSL is None:
+        raise RuntimeError("stdlib ssl module not available")
     if _is_replaced():
         theirs: Any = sslproto.SSLProtocol
         return theirs(
@@ -85,10 +91,10 @@ def make_tls_protocol(
     if not sslcontext:
         if server_side:
             raise ValueError("Server side SSL needs a valid SSLContext")
-        sslcontext = ssl.create_default_context()
+        sslcontext = SSL.create_default_context()
         if not server_hostname:
             sslcontext.check_hostname = False
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    incoming, outgoing = SSL.MemoryBIO(), SSL.MemoryBIO()
     sslobj = sslcontext.wrap_bio(
         incoming,
         outgoing,
@@ -111,12 +117,14 @@ def make_tls_protocol(
 
 
 def tls_way() -> str:
-    """How TLS data would go on this Python now: "openssl" (direct calls) or "memory_bio"."""
+    """How TLS data would go now: "openssl" (direct calls), "memory_bio"; "nothing" without ssl."""
+    if SSL is None:
+        return "nothing"
     from .. import new_event_loop
 
     loop = new_event_loop()
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = SSL.SSLContext(SSL.PROTOCOL_TLS_CLIENT)
         protocol = make_tls_protocol(loop, None, context, None, server_hostname="localhost")
         protocol._app_transport.abort()
         return protocol._way if isinstance(protocol, TLSProtocol) else "memory_bio"
