@@ -59,6 +59,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Path:
+    """The load client. Who uses it bears the time limit of its compilation."""
     return tcp.built_client()
 
 
@@ -163,6 +164,7 @@ def test_a_server_that_dies_is_told() -> None:
 
 
 @needs_cargo
+@pytest.mark.timeout(900)  # the first one compiles the client
 @pytest.mark.parametrize("contender", ["asyncio", contenders.FLOOR])
 @pytest.mark.parametrize("mode", ["protocol", "streams", "protocol, TLS"])
 def test_tcp_sample(client: Path, contender: str, mode: str) -> None:
@@ -199,6 +201,7 @@ def shouting_server() -> Iterator[int]:
 
 
 @needs_cargo
+@pytest.mark.timeout(900)  # the first one compiles the client
 def test_the_client_checks_the_echo(client: Path, shouting_server: int) -> None:
     command = [str(client), "load", "--port", str(shouting_server), "--connections", "1"]
     command += ["--size", "1024", "--requests", "5", "--server-pid", "1"]
