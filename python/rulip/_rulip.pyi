@@ -82,6 +82,8 @@ __all__ = [
     "__version__",
     "_flush_written",
     "_pending_tasks",
+    "_pidfd_open",
+    "_pidfd_send_signal",
     "_ring",
     "_set_datagram_transport_class",
     "_set_loop_class",
@@ -1601,6 +1603,12 @@ class EventLoop:
         /,
     ) -> TLSProtocol:
         """Make the protocol of a TLS connection, and its transport."""
+
+def _pidfd_open(pid: int) -> int:
+    """A descriptor of a process, on every Python (mirrors os.pidfd_open). Thread: any; OSError."""
+
+def _pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """A signal to a descriptor's process (mirrors signal.pidfd_send_signal). Thread: any; OSError."""
 
 def _ring(pid: int, fd: int) -> None:
     """A turn for the loop of a process that has its waker at this number."""

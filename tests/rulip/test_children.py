@@ -141,10 +141,10 @@ def no_threads_left():
 def test_without_pidfds(run, monkeypatch):
     """A thread waits, but the loop's thread reaps: a signal never reaches a recycled number."""
 
-    def denied(pid, flags=0):
+    def denied(pid):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "pidfd_open", denied)
+    monkeypatch.setattr(rulip.event_loop.child, "_pidfd_open", denied)
 
     async def main():
         child = await asyncio.create_subprocess_exec(*shell("read x; exit 5"), stdin=PIPE)
@@ -157,6 +157,24 @@ def test_without_pidfds(run, monkeypatch):
         with contextlib.suppress(ChildProcessError):
             os.waitpid(thief.pid, 0)
         assert await within(thief.wait()) in (0, 255)
+
+    with no_fd_leak():
+        run(main())
+
+
+def test_on_a_python_that_knows_no_pidfds(run, monkeypatch):
+    """Built with the headers of an old kernel, as many portable builds are."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.delattr(signal, "pidfd_send_signal", raising=False)
+
+    async def main():
+        child = await asyncio.create_subprocess_exec(*shell("read x; exit 5"), stdin=PIPE)
+        await child.communicate(b"\n")
+        assert child.returncode == 5
+        child = await asyncio.create_subprocess_exec("/bin/sleep", "60")
+        assert threading.active_count() == 1
+        child.send_signal(signal.SIGRTMIN)
+        assert await within(child.wait()) == -signal.SIGRTMIN
 
     with no_fd_leak():
         run(main())

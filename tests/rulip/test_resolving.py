@@ -14,6 +14,8 @@ import threading
 import pytest
 from tests.loopback import PATIENCE, turns, within
 
+from rulip.event_loop import names
+
 pytestmark = pytest.mark.loops("rulip")
 
 
@@ -49,6 +51,26 @@ def test_look_ups_that_hang_do_not_keep_jobs_waiting(run, monkeypatch):
         finally:
             gate.set()
         await within(asyncio.wait(look_ups))
+
+    run(main())
+
+
+def test_where_a_literal_address_has_a_canonical_name(run, monkeypatch):
+    """musl gives it as its name, in the spelling of the caller."""
+    genuine = socket.getaddrinfo
+
+    def as_musl(host, *args):
+        return [(*kind, host, address) for *kind, _, address in genuine(host, *args)]
+
+    monkeypatch.setattr(names, "GETADDRINFO", as_musl)
+    monkeypatch.setattr(names, "_answers", {})
+    monkeypatch.setattr(socket, "getaddrinfo", as_musl)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            for host in ("127.0.0.1", "10.0.0.1", "::1", "2001:DB8:0:0::1"):
+                assert await loop.getaddrinfo(host, 80) == as_musl(host, 80)
 
     run(main())
 

@@ -183,6 +183,16 @@ fn _rulip(module: &Bound<'_, PyModule>) -> PyResult<()> {
                 c"_ring(pid, fd)\n--\n\nA turn for the loop of a process that has its waker at this number.",
                 event_loop::ring::ring,
             ))?),
+            ("_pidfd_open", ffi::spec::module_function(function(
+                c"_pidfd_open",
+                c"_pidfd_open(pid)\n--\n\nA descriptor of a process (mirrors os.pidfd_open).",
+                event_loop::pidfd::open,
+            ))?),
+            ("_pidfd_send_signal", ffi::spec::module_function(function(
+                c"_pidfd_send_signal",
+                c"_pidfd_send_signal(pidfd, signal)\n--\n\nA signal to the process of a descriptor (mirrors signal.pidfd_send_signal).",
+                event_loop::pidfd::send_signal,
+            ))?),
             ("_set_tls_classes", ffi::spec::module_function(function(
                 c"_set_tls_classes",
                 c"_set_tls_classes(transport_class, protocol_class)\n--\n\nThe classes that TLS transports and their protocols answer as their own.",

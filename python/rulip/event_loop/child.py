@@ -21,6 +21,7 @@ from asyncio.futures import _set_result_unless_cancelled  # type: ignore[attr-de
 from asyncio.log import logger
 from typing import Any
 
+from .._rulip import _pidfd_open, _pidfd_send_signal
 from .pipes import Pipes
 
 #: pidfd_open() is not there, or not allowed.
@@ -265,7 +266,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
     def _watch(self, proc: "subprocess.Popen[bytes]") -> None:
         loop = self._loop
         try:
-            self._pidfd = os.pidfd_open(proc.pid)
+            self._pidfd = _pidfd_open(proc.pid)
         except ProcessLookupError:
             # Ended and reaped already: SIGCHLD is ignored, or somebody waits for any child.
             loop.call_soon(self._child_ended, proc)
@@ -414,7 +415,7 @@ class SubprocessTransport(asyncio.SubprocessTransport):
         try:
             if self._pidfd is not None:
                 try:
-                    signal.pidfd_send_signal(self._pidfd, number)
+                    _pidfd_send_signal(self._pidfd, number)
                     return
                 except OSError as exc:
                     # Denied by itself, or because the child is not ours to signal: kill() tells.

@@ -62,7 +62,8 @@ def _needs_no_lookup(host: Any, port: Any) -> bool:
 GETADDRINFO = socket.getaddrinfo
 # Plain numbers: an enum's hash is a call into Python.
 INET, INET6 = int(socket.AF_INET), int(socket.AF_INET6)
-#: (family of the address, what was asked for) -> the system's answer to that, but for the address.
+#: (family of the address, what was asked for) -> the system's answer to that, but for the address;
+#: empty, if it has to be asked each time.
 _answers: dict[tuple[int, int, int, int], list[tuple[Any, ...]]] = {}
 
 
@@ -90,10 +91,14 @@ def _known_answer(host: Any, port: Any, family: int, type: int, proto: int) -> l
         kinds = _answers.get(asked)
         if kinds is None:
             infos = GETADDRINFO(host, port, family, type, proto, socket.AI_NUMERICHOST)
-            kinds = _answers[asked] = [info[:4] for info in infos]
+            kinds = [info[:4] for info in infos]
+            if any(canonical_name for *_, canonical_name in kinds):
+                # musl tells it unasked, as it was written.
+                kinds = []
+            _answers[asked] = kinds
     except (OSError, ValueError):
         return None
-    return [(*kind, address) for kind in kinds]
+    return [(*kind, address) for kind in kinds] or None
 
 
 class Names(Running):

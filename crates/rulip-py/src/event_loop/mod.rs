@@ -6,6 +6,7 @@
 //! coroutines over these primitives.
 
 pub(crate) mod methods;
+pub(crate) mod pidfd;
 pub(crate) mod ring;
 pub(crate) mod run;
 pub(crate) mod schedule;
