@@ -13,6 +13,7 @@ use rulip_engine::{Deadline, Engine, Io, Readiness, Token};
 
 use crate::ffi::gc;
 use crate::ffi::native::{Native, TypeCell, Unowned};
+use crate::ffi::reused_bytes::ReusedBytes;
 use crate::ffi::slot::Visit;
 use crate::ffi::{Obj, Raised, Ref, Res, Slot, value};
 use crate::gather::Gathering;
@@ -163,6 +164,8 @@ pub(crate) struct LoopState {
     pub(crate) unflushed: RefCell<Vec<Ref<StreamTransport>>>,
     /// What reads go into before they become bytes objects.
     pub(crate) scratch: Cell<Vec<u8>>,
+    /// What they become.
+    pub(crate) received: ReusedBytes,
     /// What flushes move sent chunks into, to be dropped: empty in between.
     pub(crate) spent: Cell<Vec<Chunk>>,
     /// Write end (for `signal.set_wakeup_fd`) and read end of the doorbell.
@@ -183,6 +186,7 @@ unsafe impl Native for LoopState {
     fn traverse(&self, visit: &Visit) -> Result<(), c_int> {
         self.task_factory.visit(visit)?;
         self.task_class.visit(visit)?;
+        self.received.visit(visit)?;
         let mut result = Ok(());
         self.engine.visit_jobs(&mut |job| {
             if result.is_ok() {
@@ -206,6 +210,7 @@ unsafe impl Native for LoopState {
     fn clear(&self) {
         self.task_factory.set(None);
         self.task_class.set(None);
+        self.received.clear();
         drop(self.engine.shutdown());
         drop(self.unflushed.take());
     }
@@ -238,6 +243,7 @@ impl LoopState {
             unflushed_bytes: Cell::new(0),
             unflushed: RefCell::new(Vec::new()),
             scratch: Cell::new(Vec::new()),
+            received: ReusedBytes::new(),
             spent: Cell::new(Vec::new()),
             doorbell: RefCell::new(None),
             outer_wakeup: Cell::new(None),

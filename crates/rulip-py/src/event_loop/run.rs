@@ -428,5 +428,6 @@ pub(crate) fn shutdown(this: &This) -> Res<Obj> {
     }
     drop((jobs, targets));
     drop(this.scratch.take());
+    this.received.clear();
     first.finish().map(|()| Obj::none())
 }

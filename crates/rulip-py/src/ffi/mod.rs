@@ -22,6 +22,7 @@ pub(crate) mod list;
 pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod overrides;
+pub(crate) mod reused_bytes;
 pub(crate) mod send;
 pub(crate) mod slot;
 pub(crate) mod spec;

@@ -33,7 +33,6 @@ impl Slot {
     }
 
     /// The pointer, still owned by the slot, or null.
-    #[cfg(not(Py_3_14))]
     #[inline]
     pub(super) fn as_ptr(&self) -> *mut c::PyObject {
         self.0.get()

@@ -13,7 +13,7 @@ use rulip_engine::transport::ReceiveDuty;
 
 use super::datagram::{DatagramTransport, Destination};
 use super::peers::Family;
-use crate::ffi::bytes::{self, Bytes};
+use crate::ffi::bytes::Bytes;
 use crate::ffi::error::FirstError;
 use crate::ffi::{Obj, Raised, Ref, Res, value};
 use crate::{imports, names};
@@ -129,7 +129,7 @@ impl Ref<DatagramTransport> {
             scratch = vec![0; READ_SIZE];
         }
         let result = match socket::recv_from(self.base.lent()?, &mut scratch) {
-            Ok((n, from)) => bytes::from_slice(&scratch[..n]).and_then(|data| {
+            Ok((n, from)) => loop_.received.make(&scratch[..n]).and_then(|data| {
                 let from = match from {
                     Some(from) => self.peers.python(Address::from(from))?,
                     None => Obj::none(),

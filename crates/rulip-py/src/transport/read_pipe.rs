@@ -270,7 +270,7 @@ impl Ref<ReadPipeTransport> {
             }
             let read = pipe::read(fd, &mut scratch);
             let made = match read {
-                Ok(n) => bytes::from_slice(&scratch[..n]).map(|data| (data, n)).map_err(gone),
+                Ok(n) => loop_.received.make(&scratch[..n]).map(|data| (data, n)).map_err(gone),
                 Err(error) => Err(error),
             };
             loop_.scratch.set(scratch);

@@ -196,7 +196,7 @@ impl Ref<StreamTransport> {
             Ok(n) => {
                 self.last_read.set(n);
                 let _more: AfterRead = self.stream.borrow_mut().handle_received(n, READ_SIZE);
-                bytes::from_slice(&scratch[..n]).map(Received::Data)
+                loop_.received.make(&scratch[..n]).map(Received::Data)
             }
             Err(error) => self.not_received(&error),
         };
