@@ -26,6 +26,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import threading
 import time
 import types
@@ -42,6 +43,12 @@ CROSSINGS = ("crossed", "foreign")
 THREAD_PATIENCE = 10.0  # seconds; a worker told to stop may still be on its way out
 
 _call_passed = pytest.StashKey[bool]()
+
+
+def pytest_configure() -> None:
+    # A shell that starts a command in the background has it, and its children, ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -46,6 +46,55 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 # Readiness
 
 
+def test_what_is_ready_at_once_is_served_in_one_turn(loop):
+    """Who gathers with call_soon() what one turn brings, gets it all."""
+    pairs = [socket.socketpair() for _ in range(150)]
+    trace: list[object] = []
+
+    def readable(number: int) -> None:
+        if not trace:
+            loop.call_soon(trace.append, "the turn is over")
+        trace.append(number)
+        assert pairs[number][0].recv(1) == b"x"
+
+    for number, (near, far) in enumerate(pairs):
+        loop.add_reader(near, readable, number)
+        far.send(b"x")
+    spin(loop)
+    assert sorted(trace) == list(range(len(pairs)))
+    spin(loop)
+    assert trace[len(pairs) :] == ["the turn is over"]
+    for near, far in pairs:
+        loop.remove_reader(near)
+        near.close()
+        far.close()
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_comes_at_once_is_received_in_one_turn(loop, size):
+    class Gatherer(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            if not trace:
+                loop.call_soon(trace.append, "the turn is over")
+            trace.append(len(data))
+
+    trace: list[object] = []
+    pairs = [socket.socketpair() for _ in range(100)]
+    transports = [
+        loop.run_until_complete(loop.create_connection(Gatherer, sock=near))[0] for near, _ in pairs
+    ]
+    for _ in range(3):
+        trace.clear()
+        for _, far in pairs:
+            assert far.send(bytes(size)) == size
+        run_until(loop, lambda: "the turn is over" in trace)
+        assert trace == [*[size] * len(pairs), "the turn is over"]
+    for transport, (_, far) in zip(transports, pairs, strict=True):
+        transport.close()
+        far.close()
+    spin(loop, 2)
+
+
 def test_a_reader_is_called_while_there_is_something_to_read(loop, pair):
     """Readiness is a level: the callback comes every turn until the data is gone."""
     near, far = pair

@@ -31,9 +31,12 @@ pub use turn::{Idle, Plan};
 
 use handle::Shared;
 
-/// Events taken per wait, at most and at least. More stay with the kernel, which hands them out round robin.
+/// Events taken per wait, at most. More stay with the kernel, which hands them out round robin.
 const MOST_EVENTS: usize = 1024;
-/// What so many connections bring is still in the cache when the tasks that it wakes run.
+/// Fewer are taken while they bring much: so many bytes are still in the cache when the tasks that they
+/// wake run.
+const CACHED_BYTES: usize = 256 * 1024;
+/// But so many at least.
 const LEAST_EVENTS: usize = 16;
 /// Where many jobs are ready, one event per so many: else the jobs would keep the events waiting.
 const JOBS_PER_EVENT: usize = 8;
@@ -57,6 +60,12 @@ pub struct Engine<J, T> {
     reactor: RefCell<Reactor<T>>,
     /// What the last wait found and `collect` has not delivered. Moved out during a wait.
     events: Cell<Events>,
+    /// How many there were.
+    taken: Cell<usize>,
+    /// Bytes received since the last wait.
+    received: Cell<usize>,
+    /// Events to take at the next.
+    appetite: Cell<usize>,
     /// The doorbell was among them.
     doorbell_rang: Cell<bool>,
     /// Foreign jobs on their way from the inbox to the ready queue: always empty between calls.
@@ -80,6 +89,9 @@ impl<J: From<Io>, T> Engine<J, T> {
             timers: RefCell::new(Timers::new()),
             reactor: RefCell::new(Reactor::new()),
             events: Cell::new(Events::with_capacity(MOST_EVENTS)),
+            taken: Cell::new(0),
+            received: Cell::new(0),
+            appetite: Cell::new(MOST_EVENTS),
             doorbell_rang: Cell::new(false),
             incoming: Cell::new(Vec::new()),
             doorbell: Cell::new(None),
@@ -97,6 +109,12 @@ impl<J: From<Io>, T> Engine<J, T> {
     #[inline]
     pub fn ready_len(&self) -> usize {
         self.ready.borrow().len()
+    }
+
+    /// So many bytes came with an event: where they are many, turns take fewer events.
+    #[inline]
+    pub fn note_received(&self, bytes: usize) {
+        self.received.set(self.received.get() + bytes);
     }
 
     /// Makes a job ready at `when`, unless the key is used to cancel it before.

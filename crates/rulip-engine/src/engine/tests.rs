@@ -197,7 +197,7 @@ fn an_aborted_turn_keeps_its_jobs_and_its_events() {
 }
 
 #[test]
-fn a_turn_takes_few_events_or_as_many_as_its_jobs_warrant() {
+fn a_turn_takes_few_events_while_they_bring_much() {
     const PIPES: usize = 2 * LEAST_EVENTS + 3;
     let engine = engine();
     let pipes: Vec<_> = (0..PIPES).map(|_| rustix::pipe::pipe().unwrap()).collect();
@@ -215,6 +215,11 @@ fn a_turn_takes_few_events_or_as_many_as_its_jobs_warrant() {
         }
     };
     ring();
+    assert_eq!(events(&engine).count(), PIPES);
+
+    // Much: the next turns take few.
+    engine.note_received(PIPES * CACHED_BYTES);
+    ring();
     let mut found = Vec::new();
     for expected in [LEAST_EVENTS, LEAST_EVENTS, 3, 0] {
         let before = found.len();
@@ -225,10 +230,23 @@ fn a_turn_takes_few_events_or_as_many_as_its_jobs_warrant() {
     tokens.sort_by_key(|token| token.to_bits());
     assert_eq!(found, tokens);
 
+    // Unless many jobs are ready.
     ring();
     for number in 0..PIPES * JOBS_PER_EVENT {
         engine.push(Number(number as i32));
     }
+    assert_eq!(events(&engine).count(), PIPES);
+
+    // In between: as many as bring what is wanted.
+    engine.note_received(PIPES * CACHED_BYTES / (LEAST_EVENTS + 2));
+    ring();
+    for expected in [LEAST_EVENTS + 2, PIPES - LEAST_EVENTS - 2, 0] {
+        assert_eq!(events(&engine).count(), expected);
+    }
+
+    // Little: all of them again.
+    engine.note_received(PIPES);
+    ring();
     assert_eq!(events(&engine).count(), PIPES);
 }
 

@@ -8,7 +8,7 @@
 //! Invariants: a foreign push between plan and wait ends the wait; a plan to block is always
 //! followed by [`Engine::wait`] or [`Engine::abandon`]; the hot paths do not allocate.
 
-use super::{Engine, Handle, Io, JOBS_PER_EVENT, LEAST_EVENTS};
+use super::{CACHED_BYTES, Engine, Handle, Io, JOBS_PER_EVENT, LEAST_EVENTS, MOST_EVENTS};
 use crate::error::Result;
 use crate::readiness::Token;
 use crate::sys::clock;
@@ -73,8 +73,10 @@ impl<J: From<Io>, T> Engine<J, T> {
         let mut events = self.events.replace(Events::placeholder());
         // An edge is told once: events of an aborted turn are delivered before new ones are asked.
         let waited = if events.is_empty() {
-            events.limit((self.ready.borrow().len() / JOBS_PER_EVENT).max(LEAST_EVENTS));
-            self.poller.wait(&mut events, timeout)
+            events.limit(self.appetite());
+            let waited = self.poller.wait(&mut events, timeout);
+            self.taken.set(events.len());
+            waited
         } else {
             Ok(())
         };
@@ -83,6 +85,16 @@ impl<J: From<Io>, T> Engine<J, T> {
             self.shared.inbox.unpark();
         }
         waited
+    }
+
+    /// How many events to take: judged by what the last ones brought, if anything.
+    #[inline]
+    fn appetite(&self) -> usize {
+        let enough = CACHED_BYTES.saturating_mul(self.taken.get().max(1));
+        if let Some(most) = enough.checked_div(self.received.take()) {
+            self.appetite.set(most.clamp(LEAST_EVENTS, MOST_EVENTS));
+        }
+        (self.ready.borrow().len() / JOBS_PER_EVENT).max(self.appetite.get())
     }
 
     /// Takes back a plan to block.

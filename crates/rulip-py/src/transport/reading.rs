@@ -131,7 +131,15 @@ impl Ref<StreamTransport> {
 
     fn note_received(&self, outcome: &io::Result<usize>, requested: usize) {
         if let &Ok(n @ 1..) = outcome {
-            let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+            self.count_received(n, requested);
+        }
+    }
+
+    #[inline]
+    fn count_received(&self, n: usize, requested: usize) {
+        let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+        if let Some(loop_) = self.loop_.get() {
+            loop_.engine.note_received(n);
         }
     }
 
@@ -195,7 +203,7 @@ impl Ref<StreamTransport> {
             Ok(0) => Ok(Received::Eof),
             Ok(n) => {
                 self.last_read.set(n);
-                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, READ_SIZE);
+                self.count_received(n, READ_SIZE);
                 loop_.received.make(&scratch[..n]).map(Received::Data)
             }
             Err(error) => self.not_received(&error),
@@ -219,7 +227,7 @@ impl Ref<StreamTransport> {
             Ok((_, 0)) => Ok(Received::Eof),
             Ok((data, n)) => {
                 self.last_read.set(n);
-                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+                self.count_received(n, requested);
                 Ok(Received::Data(data))
             }
             Err(error) => self.not_received(&error),
@@ -237,7 +245,7 @@ impl Ref<StreamTransport> {
                 return self.tell_eof();
             }
             Ok(n) => {
-                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, READ_SIZE);
+                self.count_received(n, READ_SIZE);
                 let received = receiver::Received::Slice(&scratch[..n]);
                 self.call_protocol(|protocol| deliver(protocol, Takes::Encrypted, received))
             }
@@ -292,7 +300,7 @@ impl Ref<StreamTransport> {
         match outcome {
             Ok(0) => self.tell_eof(),
             Ok(n) => {
-                let _more: AfterRead = self.stream.borrow_mut().handle_received(n, requested);
+                self.count_received(n, requested);
                 let count = value::int(i64::try_from(n).unwrap_or(i64::MAX))?;
                 let told = self.call_protocol(|protocol| {
                     protocol.method1(&names::get().buffer_updated, &count)
