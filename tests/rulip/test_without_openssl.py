@@ -14,10 +14,13 @@ import sys
 sys.modules["ssl"] = sys.modules["_ssl"] = None
 import asyncio
 
+served = []
+
 async def echo(reader, writer):
     writer.write(await reader.readline())
     await writer.drain()
     writer.close()
+    served.append(writer)
 
 async def main():
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
@@ -34,6 +37,8 @@ async def main():
         except Exception as error:
             print(type(error).__name__, error)
     writer.close()
+    while len(served) < 2:
+        await asyncio.sleep(0)
     server.close()
 
 {run}
