@@ -359,7 +359,15 @@ def test_multiprocessing_by_fork():
 
 @pytest.mark.parametrize(
     "where",
-    ["exit", "daemon thread", "daemon thread in a task", "busy executor", "pending tasks"],
+    [
+        "exit",
+        "daemon thread",
+        "daemon thread in a task",
+        "daemon thread in a task on asyncio's loop",
+        "daemon thread that floods",
+        "busy executor",
+        "pending tasks",
+    ],
 )
 def test_the_interpreter_ends_with_a_loop_alive(where):
     """No crash and no hang at exit, whatever the loop was doing."""
@@ -404,6 +412,45 @@ def test_the_interpreter_ends_with_a_loop_alive(where):
 
             threading.Thread(target=run, daemon=True).start()
             started.wait()
+        """,
+        "daemon thread in a task on asyncio's loop": """
+            stock = asyncio.SelectorEventLoop
+            rulip.install()
+            started = threading.Event()
+
+            def run():
+                lock = threading.Lock()
+                lock.acquire()
+
+                async def main():
+                    started.set()
+                    while True:
+                        lock.acquire(timeout=0.0005)
+                        await asyncio.sleep(0)
+
+                loop = stock()
+                task = asyncio.Task(main(), loop=loop)
+                assert type(task) is rulip.Task
+                loop.run_until_complete(task)
+
+            threading.Thread(target=run, daemon=True).start()
+            started.wait()
+        """,
+        "daemon thread that floods": """
+            loop = rulip.new_event_loop()
+            flooded = threading.Event()
+
+            def run():
+                for _ in range(10_000):
+                    loop.call_soon_threadsafe(int)
+                flooded.set()
+                while True:
+                    loop.call_soon_threadsafe(int)
+
+            threading.Thread(target=run, daemon=True).start()
+            flooded.wait()
+            import warnings
+            warnings.simplefilter("ignore")
         """,
         "busy executor": """
             loop = rulip.new_event_loop()

@@ -10,6 +10,7 @@ use rulip_engine::sys::clock;
 use crate::ffi::arguments::{Args, Leading};
 use crate::ffi::gc;
 use crate::ffi::inline_args::InlineArgs;
+use crate::ffi::thread_end::StaysToTheEnd;
 use crate::ffi::{Obj, Raised, Ref, Res, send, value};
 use crate::handle::{Handle, TimerHandle};
 use crate::imports;
@@ -79,6 +80,7 @@ const ASIDE: Duration = Duration::from_micros(100);
 /// Lets the loop's thread run. Where it does not (a callback blocks it), little is lost.
 #[cold]
 fn step_aside() {
+    let _stays = StaysToTheEnd::new();
     gc::detached(|| clock::pause(ASIDE));
 }
 

@@ -1,9 +1,9 @@
-//! What becomes of a daemon thread that is in a loop while the interpreter ends.
+//! What becomes of a daemon thread that is in a loop or a task while the interpreter ends.
 //!
 //! Up to Python 3.13 such a thread, once it wants the GIL again, ends by `pthread_exit()`, which unwinds its
 //! stack; frames of Rust can't be unwound by that, and the process would abort. So the thread stays where it
 //! is until the process is gone, as from Python 3.14 on. Not here: threads that end by themselves.
-//! The thread that runs a loop. Invariant: what is registered with the C library is taken back before it is
+//! The thread that runs a loop, or a native task on another kind of loop. Invariant: what is registered with the C library is taken back before it is
 //! freed, the latest first.
 
 use std::ffi::{c_int, c_void};

@@ -13,6 +13,7 @@ use super::waiter::Waiter;
 use super::{PassesForFuture, Task};
 use crate::ffi::context::Entered;
 use crate::ffi::send::{self, Step};
+use crate::ffi::thread_end::StaysToTheEnd;
 use crate::ffi::{Obj, Raised, Ref, Res};
 use crate::future::{Future, State, slots::storable};
 use crate::loop_state::{Job, LoopState};
@@ -104,6 +105,8 @@ fn run(
 
 #[cold]
 fn run_foreign(task: &Ref<Task>, coro: &Obj, error: Option<Obj>, inside: Inside) -> Res<Step> {
+    // Nobody else has seen to it in this thread.
+    let _stays = StaysToTheEnd::new();
     let _current = ForeignCurrent::enter(task, inside)?;
     resume(task, coro, error, inside)
 }
