@@ -1608,7 +1608,7 @@ def _pidfd_open(pid: int) -> int:
     """A descriptor of a process, on every Python (mirrors os.pidfd_open). Thread: any; OSError."""
 
 def _pidfd_send_signal(pidfd: int, signal: int) -> None:
-    """A signal to a descriptor's process (mirrors signal.pidfd_send_signal). Thread: any; OSError."""
+    """A signal by descriptor (mirrors signal.pidfd_send_signal). Thread: any; OSError."""
 
 def _ring(pid: int, fd: int) -> None:
     """A turn for the loop of a process that has its waker at this number."""

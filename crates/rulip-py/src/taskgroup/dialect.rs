@@ -1,8 +1,7 @@
 //! How this Python's task groups behave: they changed from release to release.
 //!
 //! Each difference has a name here and is found by looking at asyncio's own class, so that a bug-fix
-//! release is followed too. Bugs that such a release ended, and on which nobody can rely, are no
-//! differences: missed cancellations, cycles left behind. Not here: behaviour. Attached threads; found once.
+//! release is followed too. Not here: behaviour. Attached threads; found once.
 
 use crate::ffi::object::Attached;
 use crate::ffi::{Obj, Res, call, value};
@@ -12,6 +11,8 @@ use crate::ffi::{Obj, Res, call, value};
 pub(crate) struct Dialect {
     /// `create_task()` closes the coroutine that it refuses.
     pub(crate) closes_refused: bool,
+    /// A task that is done when it is made is counted at once, without a callback.
+    pub(crate) counts_done_at_once: bool,
     /// `create_task()` cancels what it made if the group aborts by then.
     pub(crate) cancels_late_comers: bool,
     /// `create_task()` hands all keywords on.
@@ -26,7 +27,7 @@ pub(crate) struct Dialect {
     pub(crate) keeps_cancellation: bool,
     /// A lone `GeneratorExit` from the block is raised as it is.
     pub(crate) knows_generator_exit: bool,
-    /// What was raised is forgotten even when the block is left by `close()`.
+    /// What was raised is forgotten when the block is left.
     pub(crate) forgets: bool,
     /// The block's exception is suppressed, unless another one is raised.
     pub(crate) suppresses: bool,
@@ -59,6 +60,7 @@ impl Dialect {
         let has_cancel = class.attr_opt(&value::str("cancel")?)?.is_some();
         Ok(Self {
             closes_refused: has(&create, "close"),
+            counts_done_at_once: has(&create, "done") && !has(&create, "cancel"),
             cancels_late_comers: has(&create, "done") && has(&create, "cancel"),
             hands_keywords_on: has(&keywords, "kwargs"),
             hands_name_on: !has(&create, "_set_task_name"),

@@ -255,20 +255,20 @@ impl Exit {
                 Ok(Step::Yield(yielded))
             }
             Ok(done) => {
-                self.leave(group, true);
+                self.leave(group);
                 Ok(done)
             }
             Err(raised) => {
                 let exc = raised.take();
-                self.leave(group, true);
+                self.leave(group);
                 Err(Raised::restore(exc))
             }
         }
     }
 
-    fn leave(&self, group: &Ref<TaskGroup>, forgetting: bool) {
+    fn leave(&self, group: &Ref<TaskGroup>) {
         self.state.set(State::Spent);
-        if forgetting {
+        if dialect::get().forgets {
             group.parent.set(None);
             group.errors.set(None);
             group.errors_gone.set(true);
@@ -315,7 +315,7 @@ impl Ref<Exit> {
             return Err(coroutine::busy());
         }
         match self.group.get() {
-            Some(group) if state == State::Waiting => self.leave(&group, dialect::get().forgets),
+            Some(group) if state == State::Waiting => self.leave(&group),
             _ => self.forget(),
         }
         Ok(())

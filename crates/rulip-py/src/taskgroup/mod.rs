@@ -224,11 +224,13 @@ impl Ref<TaskGroup> {
         task.future().add_observer(self.to_obj());
     }
 
-    /// A task that is watched from Python joins. Even if it is done already its end is told by a
-    /// callback: counting a failure at once would cancel the current task before it suspends.
+    /// A task that is watched from Python joins, perhaps done already.
     fn adopt_foreign(&self, task: &Obj) -> Res<()> {
         let (names, dialect) = (names::get(), dialect::get());
         let on_task_done = self.as_obj().attr(&names.on_task_done)?;
+        if dialect.counts_done_at_once && task.method0(&names.done)?.is_true()? {
+            return on_task_done.call1(task).map(drop);
+        }
         self.members.add_foreign(task.clone());
         task.method1(&names.add_done_callback, &on_task_done)?;
         if dialect.cancels_late_comers
